@@ -1,0 +1,205 @@
+"""The configuration: one frozen model a section, one section a stage, checked once and then trusted.
+
+Sections and the stages they belong to: `dataset` (download_dataset), `training` (fine_tune),
+`embedding` (embed_all), `index` (build_lsh), `evaluation` (evaluate_recall). `artifacts`, `query`
+and `schedule` belong to no stage: changing them rebuilds nothing.
+
+Reading YAML, `--set` overrides and the error messages stand in `config_loading.py`.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Bits = Annotated[int, Field(ge=1, le=62)]
+Workers = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Precision = Literal["auto", "fp32", "bf16"]
+
+CALTECH101_URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
+CALTECH101_MD5 = "3138e1922a9193bfa496528edbbc45d0"
+# fastai's URLs.CALTECH_101: the same images in a flat .tgz, served without a published checksum.
+CALTECH101_FASTAI_URL = "https://s3.amazonaws.com/fast-ai-imageclas/caltech_101.tgz"
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactsConfig(Section):
+    """Where everything that the pipeline writes goes."""
+
+    root: Path = Field(Path("artifacts"), description="Folder of all artifacts")
+
+
+class Mirror(Section):
+    """One place that serves the dataset's archive, with its checksum where it is known."""
+
+    url: str
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+
+class DatasetConfig(Section):
+    """Stage download_dataset: which images, and how they are split."""
+
+    source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Where the images come from")
+    folder: Path | None = Field(None, description="For source `folder`: one sub-folder a label")
+    archive: Path | None = Field(
+        None,
+        description="For source `caltech101`: a local archive or folder, "
+        "instead of a download (default: $LOOKALIKE_CALTECH101)",
+    )
+    mirrors: tuple[Mirror, ...] = Field(
+        (Mirror(url=CALTECH101_URL, md5=CALTECH101_MD5), Mirror(url=CALTECH101_FASTAI_URL)),
+        description="For source `caltech101`: places to download from, tried in order",
+    )
+    exclude_labels: tuple[str, ...] = Field((), description="Labels whose images are left out")
+    valid_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="Share of each label that is held out")
+    seed: Seed = Field(0, description="Seed of the split, and of the synthetic images")
+    synthetic_labels: int = Field(12, ge=2, le=24, description="For source `synthetic`: number of labels")
+    synthetic_images_per_label: int = Field(50, ge=2, description="For source `synthetic`: images of each label")
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> "DatasetConfig":
+        if self.source == "folder" and self.folder is None:
+            raise ValueError("source is `folder`, so dataset.folder must name the folder of images")
+        return self
+
+
+class TrainingConfig(Section):
+    """Stage fine_tune: the network, its initial weights, and how it is taught."""
+
+    backbone: str = Field("resnet34", description="Any torchvision or timm network by name")
+    weights: str = Field(
+        "imagenet",
+        description="imagenet | none | package:NAME | a file | a URL (with weights_sha256)",
+    )
+    weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$", description="Checksum of a file or URL")
+    image_size: int = Field(224, ge=32, le=1024, description="Side of the square input, in pixels")
+    resize: Literal["squish", "crop"] = Field(
+        "squish", description="squish keeps the whole image, crop keeps its aspect ratio and cuts the middle"
+    )
+    embedding_units: int = Field(512, ge=2, description="Width of the layer that becomes the embedding")
+    activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")
+    classifier: Literal["linear", "cosine"] = Field(
+        "linear", description="cosine scores classes by angle, which groups the embeddings of a class more tightly"
+    )
+    dropout: float = Field(0.25, ge=0.0, lt=1.0, description="Share of pooled features dropped while learning")
+    batch_size: PositiveInt = Field(64, description="Images a training step")
+    frozen_epochs: int = Field(5, ge=0, description="Epochs in which only the head learns")
+    frozen_learning_rate: float = Field(1e-2, gt=0.0, description="Largest rate of the frozen stage")
+    unfrozen_epochs: int = Field(5, ge=0, description="Epochs in which all layers learn")
+    unfrozen_learning_rates: tuple[float, float] = Field(
+        (1e-5, 2e-3), description="Largest rates of the first and the last layers in the unfrozen stage"
+    )
+    first_trained_layer: str | None = Field(
+        None,
+        description="Unfrozen stage: layers of the body before this one stay frozen, and what they make of the images "
+        "is computed once; by default all layers learn",
+    )
+    augmentation: Literal["none", "flip", "moderate"] = Field(
+        "none", description="Training also sees mirrored images; moderate adds crops, brightness and contrast"
+    )
+    interpolation: Fraction = Field(
+        1.0, description="Share of the fine-tuned body in the final one; the rest are the initial weights"
+    )
+    final_head_epochs: int = Field(
+        0, ge=0, description="Epochs of a fresh head on the features of the final body; 0 keeps the head as it is"
+    )
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy")
+    precision: Precision = Field("auto", description="Arithmetic of the unfrozen stage")
+    retrain: Literal["always", "on_new_labels", "never"] = Field(
+        "always",
+        description="When the images have changed: train anew, only if there are new labels, or keep the model",
+    )
+    seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
+
+
+class EmbeddingConfig(Section):
+    """Stage embed_all: which layer is hooked, and how the work is cut up."""
+
+    layer: str = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
+    precision: Precision = Field("auto", description="Arithmetic of the forward pass")
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Images a forward pass; auto: few on a processor, whose caches are small, many on a GPU"
+    )
+    shard_rows: PositiveInt = Field(1024, description="Rows of one Parquet shard")
+    workers: Workers | Literal["auto"] = Field("auto", description="Threads that decode images; auto: one a core")
+    max_failure_fraction: Fraction = Field(0.05, description="Share of unreadable images above which the build fails")
+    verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
+    precision_check_rows: int = Field(
+        256, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"
+    )
+
+
+class IndexConfig(Section):
+    """Stage build_lsh: the hashing engine and its parameters."""
+
+    engine: Literal["lookalike", "lshash3"] = Field("lookalike", description="Hashing engine")
+    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance by which neighbors are ranked")
+    center: bool = Field(True, description="Subtract the mean of the vectors first")
+    n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes a table (lshash: hash_size)")
+    n_tables: PositiveInt | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
+    probes: PositiveInt | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
+    target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
+    seed: Seed = Field(0, description="Seed of the hyperplanes")
+
+
+class EvaluationConfig(Section):
+    """Stage evaluate_recall: the figures, and the gate in front of publishing."""
+
+    max_queries: PositiveInt = Field(2000, description="Held-out queries used, at most")
+    seed: Seed = Field(0, description="Seed of the sample of queries")
+    lshash3_queries: int = Field(100, ge=0, description="Queries put to the lshash3 baseline; 0 leaves it out")
+    lshash3_max_vectors: int = Field(50_000, ge=0, description="Collections larger than this leave the baseline out")
+    lshash3_n_bits: Bits = Field(10, description="Hyperplanes a table of the lshash3 baseline")
+    lshash3_n_tables: PositiveInt = Field(5, description="Hash tables of the lshash3 baseline")
+    same_labels: tuple[tuple[str, ...], ...] = Field(
+        (), description="Groups of labels that name one thing; precision is reported with and without them"
+    )
+    background_labels: tuple[str, ...] = Field(
+        (), description="Labels that name nothing; precision is reported with and without them"
+    )
+    min_recall_at_10: Fraction = Field(0.9, description="Below it nothing is published, and the exit code is 3")
+    max_regression: Fraction = Field(
+        0.05, description="How far precision_at_10 may fall below the published build of the same dataset settings"
+    )
+
+    # What the gate demands changes no figure, so it stands outside the stage's cache key.
+    GATE_KEYS: ClassVar[frozenset[str]] = frozenset({"min_recall_at_10", "max_regression"})
+
+
+class QueryConfig(Section):
+    """The query flow: what an image may cost."""
+
+    n: PositiveInt = Field(6, description="Neighbors returned when a query names no number")
+    timeout_seconds: float = Field(20.0, gt=0.0, description="Time that fetching a URL may take in all")
+    max_bytes: PositiveInt = Field(20_000_000, description="Largest image file that a URL may send")
+    max_redirects: int = Field(3, ge=0, description="Redirects that a URL may take")
+    allow_private_addresses: bool = Field(False, description="Let URLs reach this machine and private networks")
+
+
+class ScheduleConfig(Section):
+    """`lookalike serve`: when the index is rebuilt."""
+
+    cron: str = Field("0 3 * * *", description="Times of the rebuild, as a cron expression")
+    timezone: str = Field("UTC", description="Time zone of the cron expression")
+
+
+class LookalikeConfig(Section):
+    """The whole configuration."""
+
+    artifacts: ArtifactsConfig = ArtifactsConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    training: TrainingConfig = TrainingConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    index: IndexConfig = IndexConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    query: QueryConfig = QueryConfig()
+    schedule: ScheduleConfig = ScheduleConfig()

@@ -1,0 +1,208 @@
+"""Unpacking an archive that may be hostile: only plain files and folders, only below the target, only so much.
+
+Zip and tar (plain, gzip, bzip2, xz) are read as streams. A zip that holds a tar, as the official
+Caltech-101 file does, is unpacked in one pass, without writing the inner archive.
+"""
+
+import gzip
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lookalike.errors import DatasetError
+from lookalike.files import TEMPORARY_PREFIX
+from lookalike.image_formats import HEAD_BYTES, describe_content
+from lookalike.progress import progress_bar
+
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_COPY_BYTES = 2**18
+_DRIVE = re.compile(r"[A-Za-z]:")
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    # What zipfile raises for unknown compression and for encryption.
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+class DamagedArchiveError(DatasetError):
+    """The archive's content is at fault, so another copy of it may help."""
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """The most that an archive may unpack to."""
+
+    member_bytes: int = 512 * 2**20
+    total_bytes: int = 32 * 2**30
+    n_members: int = 5_000_000
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    is_folder: bool
+    n_bytes: int
+    content: IO[bytes] | None
+
+
+def require_archive(path: Path) -> None:
+    """Raise `DatasetError` unless `path` is a zip or tar archive, by its content and not its name."""
+    try:
+        is_archive = zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except _DAMAGED as error:
+        raise DamagedArchiveError(f"{path} is damaged: {_cause(error)}") from error
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    if not is_archive:
+        with path.open("rb") as stream:
+            content = describe_content(stream.read(HEAD_BYTES))
+        raise DatasetError(f"{path} is not a zip or tar archive: it is {content}")
+
+
+def extract_archive(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> None:
+    """Unpack `archive` into the new folder `target`, whole or not at all, without its outer folders.
+
+    An outer folder is one that holds nothing but one other folder of folders. Raises `DatasetError`
+    for an archive that is damaged, exceeds `limits`, or holds an absolute path, `..`, a link or a device.
+    """
+    require_archive(archive)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY_PREFIX))
+    try:
+        _unpack(archive, temporary, limits or ArchiveLimits())
+        content = without_outer_folders(temporary)
+        content.chmod(0o755)
+        content.replace(target)
+    except _DAMAGED as error:
+        raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
+    except OSError as error:
+        raise DatasetError(f"cannot unpack {archive} into {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def without_outer_folders(folder: Path) -> Path:
+    """Go down from `folder` while it holds nothing but one folder that itself holds a folder."""
+    while True:
+        entries = list(folder.iterdir())
+        if len(entries) != 1 or entries[0].is_symlink() or not entries[0].is_dir():
+            return folder
+        if not any(inner.is_dir() for inner in entries[0].iterdir()):
+            return folder
+        folder = entries[0]
+
+
+def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
+    total_bytes = 0
+    with _members(archive) as members, progress_bar("unpacking", None, unit="file") as bar:
+        for count, member in enumerate(members, start=1):
+            total_bytes += member.n_bytes
+            _check_limits(archive, member, count, total_bytes, limits)
+            destination = folder / _checked_name(archive, member.name)
+            if member.is_folder:
+                destination.mkdir(parents=True, exist_ok=True)
+            elif member.content is not None:
+                _write_member(archive, member, member.content, destination)
+                bar.update(1)
+
+
+def _check_limits(archive: Path, member: _Member, count: int, total_bytes: int, limits: ArchiveLimits) -> None:
+    if member.n_bytes > limits.member_bytes:
+        raise DatasetError(f"{archive}: {member.name!r} unpacks to {member.n_bytes} bytes, over {limits.member_bytes}")
+    if total_bytes > limits.total_bytes:
+        raise DatasetError(f"{archive} unpacks to more than {limits.total_bytes} bytes")
+    if count > limits.n_members:
+        raise DatasetError(f"{archive} holds more than {limits.n_members} files")
+
+
+def _checked_name(archive: Path, name: str) -> str:
+    """`name` if it stays below the folder it is unpacked into, on every system."""
+    parts = name.replace("\\", "/").split("/")
+    is_absolute = parts[0] == "" or _DRIVE.match(parts[0]) is not None
+    if is_absolute or ".." in parts or "\0" in name:
+        raise DatasetError(f"{archive} is refused: {name!r} would be written outside of the target folder")
+    return name
+
+
+def _write_member(archive: Path, member: _Member, content: IO[bytes], destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError as error:
+        raise DatasetError(f"{archive} holds {member.name!r} twice") from error
+    with os.fdopen(descriptor, "wb") as stream:
+        left = member.n_bytes
+        # The header's size counts: a member cannot unpack to more than it announced.
+        while left and (piece := content.read(min(left, _COPY_BYTES))):
+            stream.write(piece)
+            left -= len(piece)
+    if left:
+        raise DamagedArchiveError(f"{archive} is damaged: {member.name!r} ends {left} bytes too early")
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    if not zipfile.is_zipfile(archive):
+        with tarfile.open(archive, "r:*") as outer:
+            yield _tar_members(archive, outer)
+        return
+    with zipfile.ZipFile(archive) as outer_zip:
+        nested = _nested_archive(archive, outer_zip)
+        if nested is None:
+            yield _zip_members(archive, outer_zip)
+        else:
+            with outer_zip.open(nested) as stream, tarfile.open(fileobj=stream, mode="r|*") as inner:
+                yield _tar_members(archive, inner)
+
+
+def _nested_archive(archive: Path, outer: zipfile.ZipFile) -> str | None:
+    """The one tar that a zip holds; of several, the one of the images, as Caltech-101 names it."""
+    names = [name for name in outer.namelist() if name.endswith(_TAR_SUFFIXES) and "__MACOSX/" not in name]
+    preferred = [name for name in names if "ObjectCategories" in name] or names
+    if len(preferred) > 1:
+        raise DatasetError(f"{archive} holds several archives ({', '.join(preferred)}); unpack the right one yourself")
+    return preferred[0] if preferred else None
+
+
+def _tar_members(archive: Path, outer: tarfile.TarFile) -> Iterator[_Member]:
+    for info in outer:
+        if not (info.isreg() or info.isdir()):
+            raise DatasetError(f"{archive} is refused: {info.name!r} is a link or device")
+        yield _Member(info.name, info.isdir(), info.size if info.isreg() else 0, outer.extractfile(info))
+        # Otherwise tarfile keeps every header in memory.
+        outer.members = []  # type: ignore[attr-defined]
+
+
+def _zip_members(archive: Path, outer: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in outer.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise DatasetError(f"{archive} is refused: {info.filename!r} is a link or device")
+        if info.is_dir():
+            yield _Member(info.filename, is_folder=True, n_bytes=0, content=None)
+        else:
+            with closing(outer.open(info)) as stream:
+                yield _Member(info.filename, is_folder=False, n_bytes=info.file_size, content=stream)

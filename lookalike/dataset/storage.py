@@ -1,0 +1,161 @@
+"""The files of the stage's artifact: catalog.parquet, rejects.parquet and dataset.json."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.dataset.catalog import STAGE, Reject, Row
+from lookalike.errors import DatasetError
+from lookalike.files import read_json, replacing, write_json_atomic
+
+FORMAT_VERSION = 1
+IMAGES_FOLDER = "images"
+_CATALOG = "catalog.parquet"
+_REJECTS = "rejects.parquet"
+_DESCRIPTION = "dataset.json"
+
+CATALOG_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+    ]
+)
+REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("error", pa.string())])
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """Counts of one dataset; `n_files` = `n_images` + `n_rejects` + `n_excluded`.
+
+    `n_stray` of the rejects never were images (notes, thumbnails' caches and the like); the others
+    are images that are damaged or too large.
+    """
+
+    n_files: int
+    n_images: int
+    n_labels: int
+    n_train: int
+    n_valid: int
+    n_rejects: int
+    n_stray: int
+    n_excluded: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A stored dataset: the folder that `path` in the catalog is relative to, the catalog, and the sorted labels.
+
+    `n_damaged` counts the images that stand in the rejects because they could not be read.
+    """
+
+    root: Path
+    catalog: pa.Table
+    classes: list[str]
+    n_damaged: int = 0
+
+
+def write_dataset(
+    folder: Path,
+    root: str,
+    origin: str,
+    rows: Sequence[Row],
+    rejects: Sequence[Reject],
+    held_out: set[str],
+    n_files: int,
+) -> DatasetSummary:
+    """Write the three files into `folder` and return the counts. The same input gives the same bytes."""
+    summary = _summarise(rows, rejects, held_out, n_files)
+    _write_parquet(folder / _CATALOG, CATALOG_SCHEMA, (_catalog_record(row, held_out) for row in rows))
+    _write_parquet(
+        folder / _REJECTS,
+        REJECTS_SCHEMA,
+        ({"path": reject.path, "stage": STAGE, "error": reject.error} for reject in rejects),
+    )
+    description = {
+        "format_version": FORMAT_VERSION,
+        "root": root,
+        "origin": origin,
+        "classes": sorted({row.label for row in rows}),
+        "counts": asdict(summary),
+    }
+    write_json_atomic(folder / _DESCRIPTION, description)
+    return summary
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Return the dataset stored in `folder`, its catalog sorted by path.
+
+    Raises `DatasetError` if a file is missing, damaged or of another format, or the images are gone.
+    """
+    description = _read_description(folder)
+    root = dataset_root(folder)
+    if not root.is_dir():
+        raise DatasetError(f"the images of this dataset are gone: {root} is not a folder")
+    counts = description["counts"]
+    n_damaged = counts["n_rejects"] - counts["n_stray"]
+    return Dataset(root, _read_catalog(folder / _CATALOG), list(description["classes"]), n_damaged)
+
+
+def dataset_root(folder: Path) -> Path:
+    """Return the folder that the catalog's paths are relative to, which may be gone; raises as `open_dataset`."""
+    return folder / str(_read_description(folder)["root"])
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / _DESCRIPTION, DatasetError)
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        raise DatasetError(f"{folder / _DESCRIPTION} has another format than version {FORMAT_VERSION}; build it anew")
+    return description
+
+
+def _summarise(rows: Sequence[Row], rejects: Sequence[Reject], held_out: set[str], n_files: int) -> DatasetSummary:
+    n_valid = sum(row.image_id in held_out for row in rows)
+    return DatasetSummary(
+        n_files=n_files,
+        n_images=len(rows),
+        n_labels=len({row.label for row in rows}),
+        n_train=len(rows) - n_valid,
+        n_valid=n_valid,
+        n_rejects=len(rejects),
+        n_stray=sum(reject.is_stray for reject in rejects),
+        n_excluded=n_files - len(rows) - len(rejects),
+        n_bytes=sum(row.n_bytes for row in rows),
+    )
+
+
+def _catalog_record(row: Row, held_out: set[str]) -> dict[str, object]:
+    return {
+        "image_id": row.image_id,
+        "path": row.path,
+        "label": row.label,
+        "split": "valid" if row.image_id in held_out else "train",
+        "width": row.width,
+        "height": row.height,
+        "bytes": row.n_bytes,
+    }
+
+
+def _write_parquet(path: Path, schema: pa.Schema, records: Iterable[dict[str, object]]) -> None:
+    table = pa.Table.from_pylist(list(records), schema=schema)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _read_catalog(path: Path) -> pa.Table:
+    try:
+        catalog = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"cannot read {path}: {' '.join(str(error).split())}; it is missing or damaged") from error
+    if catalog.schema.names != CATALOG_SCHEMA.names:
+        raise DatasetError(f"{path} has the columns {catalog.schema.names}, expected {CATALOG_SCHEMA.names}")
+    return catalog

@@ -1,0 +1,109 @@
+"""What the command line prints for people: builds, query results and the state of the store, as text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lookalike.maintenance import Garbage
+from lookalike.search.results import QueryResult
+
+
+def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
+    """A finished build in a few lines: stages, figures, where things are."""
+    metrics, artifacts = outcome["metrics"], outcome["artifacts"]
+    verdict = "published" if outcome["published"] else "not published"
+    lines = [f"build {outcome['build_id']}: {verdict} after {outcome['seconds']:.1f} s"]
+    lines += [f"  {step:<17} {state:<7} {root / artifacts[step]}" for step, state in outcome["steps"].items()]
+    lines += [
+        f"  {metrics['n_images']:,} images; on {metrics['n_queries']:,} held-out ones: "
+        f"accuracy {metrics['accuracy']:.4f}, precision@10 {metrics['precision_at_10']:.4f}, map {metrics['map']:.4f}",
+        f"  index against exact search: recall@10 {metrics['recall_at_10']:.4f}, "
+        f"{metrics['candidate_fraction']:.1%} of the collection compared",
+        f"  figures: {root / artifacts['evaluate_recall'] / 'metrics.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def describe_result(result: QueryResult) -> str:
+    """One query's answer as a table, nearest first, or its error."""
+    if result.error is not None:
+        return f"{result.query}: no answer"
+    lines = [f"{result.query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
+    width = max((len(neighbor.label) for neighbor in result.neighbors), default=0)
+    lines += [
+        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {neighbor.label:<{width}}  {neighbor.path}"
+        for neighbor in result.neighbors
+    ]
+    return "\n".join(lines)
+
+
+def describe_status(status: Mapping[str, Any]) -> str:
+    """What is published, and which stages are fresh, in a few lines."""
+    published = status["published"]
+    lines = [f"artifact root: {status['root']}"]
+    if published is None:
+        lines.append("nothing is published yet; run `lookalike build`")
+    else:
+        metrics, dataset = published["metrics"], published["config"]["dataset"]
+        versions = ", ".join(f"{name} {version}" for name, version in published["versions"].items())
+        lines += [
+            f"published: build {published['build_id']} of {published['created_at']}",
+            f"  data    {dataset['source']}, {metrics['n_images']:,} images",
+            f"  model   {published['config']['training']['backbone']}, accuracy {metrics['accuracy']:.4f}",
+            f"  index   recall@10 {metrics['recall_at_10']:.4f}, precision@10 {metrics['precision_at_10']:.4f}",
+            f"  figures {Path(status['root']) / published['artifacts']['evaluate_recall'] / 'metrics.json'}",
+            f"  config  {published['config_digest']}",
+            f"  code    {versions}",
+        ]
+    if "problem" in status:
+        lines.append(f"the configuration cannot be built: {status['problem']}")
+    for name, stage in (status["stages"] or {}).items():
+        note = ", published" if stage["published"] else ""
+        lines.append(f"  {name:<17} {stage['state']}{note}")
+    return "\n".join(lines)
+
+
+def describe_experiment(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Configurations side by side as a Markdown table; seconds are those of the stage's own building."""
+    columns = ("accuracy", "precision_at_1", "precision_at_10", "map", "recall_at_10")
+    timed = ("fine_tune", "embed_all")
+    lines = [
+        f"| configuration | {' | '.join(columns)} | {' | '.join(f'{step} s' for step in timed)} |",
+        f"|---|{'---|' * (len(columns) + len(timed))}",
+    ]
+    for row in rows:
+        if row["error"] is not None:
+            lines.append(f"| {row['name']} | failed {'| ' * (len(columns) + len(timed) - 1)}|")
+            continue
+        figures = [f"{row['metrics'][column]:.4f}" for column in columns]
+        seconds = [f"{row['seconds'][step]:.0f}" for step in timed]
+        lines.append(f"| {row['name']} | {' | '.join([*figures, *seconds])} |")
+    return "\n".join(lines)
+
+
+def describe_builds(builds: Sequence[Mapping[str, Any]]) -> str:
+    """The finished builds as a table, oldest first; the current one has a star."""
+    if not builds:
+        return "no build has finished yet"
+    lines = ["  build         made                       config        images  recall@10  precision@10      size"]
+    for build in builds:
+        note = "" if build["published"] else "  refused"
+        note += "" if build["is_complete"] else "  cleared away"
+        lines.append(
+            f"{'*' if build['is_current'] else ' '} {build['build_id']}  {build['created_at']}  "
+            f"{build['config_digest']}  {build['n_images']:>6,}  {build['recall_at_10']:>9.4f}  "
+            f"{build['precision_at_10']:>12.4f}  {_size(build['size_bytes']):>8}{note}"
+        )
+    return "\n".join(lines)
+
+
+def describe_garbage(garbage: Sequence[Garbage], *, is_dry_run: bool) -> str:
+    """What was, or would be, removed."""
+    verb = "would be removed" if is_dry_run else "removed"
+    lines = [f"{item.path}  {_size(item.size_bytes)}" for item in garbage]
+    lines.append(f"{len(garbage)} items {verb}, {_size(sum(item.size_bytes for item in garbage))}")
+    return "\n".join(lines)
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"

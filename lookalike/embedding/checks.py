@@ -1,0 +1,101 @@
+"""Checks on the embeddings: stored rows are those of their images, and bf16 finds the neighbors that fp32 finds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lookalike.embedding.model import ModelReference, open_model
+from lookalike.embedding.shards import ShardResult, embed_rows, read_pixels, row_batches
+from lookalike.embedding.table import ROW_COLUMNS, read_shard, vectors_of
+from lookalike.errors import EmbeddingError, ImageError
+from lookalike.network.arithmetic import parallel_batches
+
+# Largest |stored - again| / |stored|. Other batch sizes add up in another order: fp32 keeps 7 digits, bf16 3,
+# and both lose some of them layer by layer.
+TOLERANCE = {"fp32": 1e-3, "bf16": 8e-2}
+MIN_OVERLAP = 0.95
+_NEIGHBORS = 10
+_SEED = 0
+
+
+def verify_rows(reference: ModelReference, root: Path, folder: Path, shards: Sequence[ShardResult], count: int) -> None:
+    """Embed a seeded sample of stored rows again, one image at a time; EmbeddingError if one differs.
+
+    This catches rows that were shifted against their images, whatever the cause.
+    """
+    total = sum(shard.rows for shard in shards)
+    sample = np.sort(np.random.default_rng(_SEED).choice(total, size=min(count, total), replace=False))
+    start = 0
+    for shard in shards:
+        rows = sample[(sample >= start) & (sample < start + shard.rows)] - start
+        if len(rows):
+            _verify_shard(reference, root, folder / shard.name, rows)
+        start += shard.rows
+
+
+def _verify_shard(reference: ModelReference, root: Path, path: Path, rows: NDArray[np.int64]) -> None:
+    model = open_model(reference)
+    table = read_shard(path, [*ROW_COLUMNS, "embedding"])
+    stored = vectors_of(table["embedding"].combine_chunks())
+    for row in rows:
+        name = table["path"][int(row)].as_py()
+        pixels = read_pixels(root / name, table["image_id"][int(row)].as_py(), model.preprocessing)
+        difference = relative_difference(stored[row], model.embed(pixels[None])[0])
+        if difference > TOLERANCE[reference.precision]:
+            raise EmbeddingError(
+                f"the stored embedding of {name} differs by {difference:.2g} from the one computed again, more than "
+                f"{TOLERANCE[reference.precision]:g}: delete {path.name} and build again"
+            )
+
+
+def relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Return |expected - found| / |expected|, where a zero vector counts as having length one."""
+    length = float(np.linalg.norm(expected))
+    return float(np.linalg.norm(expected - found)) / (length or 1.0)
+
+
+def bf16_overlap(
+    reference: ModelReference, root: Path, catalog: pa.Table, count: int, workers: int | Literal["auto"] = "auto"
+) -> float:
+    """Return the mean share of the top-10 neighbors, among a seeded sample, that bf16 and fp32 have in common."""
+    rows = np.sort(
+        np.random.default_rng(_SEED).choice(catalog.num_rows, size=min(count, catalog.num_rows), replace=False)
+    )
+    sample = catalog.take(pa.array(rows))
+    single = _embed_sample(replace(reference, precision="fp32"), root, sample, workers)
+    half = _embed_sample(replace(reference, precision="bf16"), root, sample, workers)
+    return neighbor_overlap(single, half) if len(single) > 1 else 1.0
+
+
+def _embed_sample(
+    reference: ModelReference, root: Path, rows: pa.Table, workers: int | Literal["auto"]
+) -> NDArray[np.float32]:
+    """Return the embeddings of those rows whose images can be read."""
+    model = open_model(reference)
+    batches = row_batches(rows.num_rows, model.auto_batch_size)
+    with model.session() as embed:
+        found = parallel_batches(
+            lambda numbers: embed_rows(embed, model.preprocessing, root, rows.take(pa.array(numbers))), batches, workers
+        )
+        vectors = [vector for batch in found for vector in batch if not isinstance(vector, ImageError)]
+    return np.array(vectors, dtype=np.float32).reshape(len(vectors), model.dim)
+
+
+def neighbor_overlap(first: NDArray[np.float32], second: NDArray[np.float32], k: int = _NEIGHBORS) -> float:
+    """Return the mean share of each row's k nearest others, by centered cosine, that two embeddings have in common."""
+    k = min(k, len(first) - 1)
+    pairs = zip(_nearest_others(first, k), _nearest_others(second, k), strict=True)
+    return float(np.mean([len(set(one) & set(other)) / k for one, other in pairs]))
+
+
+def _nearest_others(vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    centered = vectors - vectors.mean(axis=0)
+    unit = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]

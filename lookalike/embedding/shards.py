@@ -1,0 +1,183 @@
+"""One shard is one unit of work: the rows in, one Parquet file out, whatever else runs beside it.
+
+A shard carries its own rejects and the digest of its task, so that after an interruption it is plain which
+shards are finished, and so that shards can be made in any order, by any number of processes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.embedding.model import EmbeddingModel, ModelReference, open_model
+from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
+from lookalike.errors import EmbeddingError, ImageError
+from lookalike.files import digest_of, replacing, sha256_of_bytes
+from lookalike.images import open_image
+from lookalike.network.arithmetic import parallel_batches
+from lookalike.network.preprocessing import Preprocessing
+
+STAGE = "embed_all"
+_TASK_KEY, _REJECTS_KEY = "lookalike.task", "lookalike.rejects"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows `start` to `stop` of the catalog, and the name of the file that will hold them."""
+
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name of the shard."""
+        return shard_name(self.number)
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """A finished shard: how many rows it holds, the length of their embeddings, and what could not be read."""
+
+    name: str
+    rows: int
+    dim: int
+    rejects: tuple[dict[str, str], ...]
+
+
+def plan_shards(n_rows: int, shard_rows: int) -> list[Shard]:
+    """Return the shards that cover rows 0 to n_rows, each of `shard_rows` but for the last."""
+    starts = range(0, n_rows, shard_rows)
+    return [Shard(number, start, min(start + shard_rows, n_rows)) for number, start in enumerate(starts)]
+
+
+def task_digest(model: EmbeddingModel, rows: pa.Table) -> str:
+    """Return the digest of everything that a shard's content depends on."""
+    columns = (rows[name].to_pylist() for name in ROW_COLUMNS)
+    return digest_of([FORMAT_VERSION, model.fingerprint, model.reference.precision, *columns])
+
+
+def finished_shard(path: Path, task: str) -> ShardResult | None:
+    """Return a shard that an earlier run finished, or None if it is missing, damaged or of another task."""
+    if not path.is_file():
+        return None
+    try:
+        # The whole file is read, so that the checksums of its pages are verified.
+        table = read_shard(path)
+    except EmbeddingError:
+        return None
+    metadata = table.schema.metadata or {}
+    if metadata.get(_TASK_KEY.encode(), b"").decode() != task:
+        return None
+    rejects = tuple(json.loads(metadata[_REJECTS_KEY.encode()]))
+    return ShardResult(path.name, table.num_rows, table.schema.field("embedding").type.list_size, rejects)
+
+
+def embed_shard(
+    reference: ModelReference,
+    root: Path,
+    rows: pa.Table,
+    path: Path,
+    *,
+    batch_size: int | Literal["auto"] = "auto",
+    workers: int | Literal["auto"] = "auto",
+    known: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    on_progress: Callable[[int], object] = lambda count: None,
+) -> ShardResult:
+    """Embed the images of `rows` (columns of the catalog) and write them to `path`, whole or not at all.
+
+    A pure function of the model and the rows. An image that cannot be read, or whose bytes are no longer
+    those that were cataloged, becomes a reject; the other rows stay in order. `known` are vectors (dim,) by
+    image_id that the same model has made before.
+    """
+    model = open_model(reference)
+    outcomes: list[NDArray[np.float32] | ImageError | None] = [known.get(i) for i in rows["image_id"].to_pylist()]
+    on_progress(sum(outcome is not None for outcome in outcomes))
+    unknown = [row for row, outcome in enumerate(outcomes) if outcome is None]
+    size = model.auto_batch_size if batch_size == "auto" else batch_size
+    batches = [unknown[start : start + size] for start in range(0, len(unknown), size)]
+    with model.session() as embed:
+        made = parallel_batches(
+            lambda numbers: embed_rows(embed, model.preprocessing, root, rows.take(pa.array(numbers))), batches, workers
+        )
+        for numbers, batch in zip(batches, made, strict=True):
+            for row, outcome in zip(numbers, batch, strict=True):
+                outcomes[row] = outcome
+            on_progress(len(batch))
+    kept = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
+    rejects = [_reject(rows, row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageError)]
+    vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
+    _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, _notes(model, rows, rejects))
+    return ShardResult(path.name, len(kept), model.dim, tuple(rejects))
+
+
+def row_batches(n_rows: int, batch_size: int) -> list[list[int]]:
+    """Return the row numbers of each batch."""
+    return [list(range(start, min(start + batch_size, n_rows))) for start in range(0, n_rows, batch_size)]
+
+
+def embed_rows(
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], preprocessing: Preprocessing, root: Path, rows: pa.Table
+) -> list[NDArray[np.float32] | ImageError]:
+    """Return, for each row, its embedding (dim,) or what is wrong with the image; decodes, then runs one batch."""
+    pixels = [
+        _pixels_or_error(root / path, image_id, preprocessing)
+        for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True)
+    ]
+    readable = [image for image in pixels if not isinstance(image, ImageError)]
+    vectors = iter(embed(np.stack(readable)) if readable else ())
+    return [image if isinstance(image, ImageError) else next(vectors) for image in pixels]
+
+
+def _pixels_or_error(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8] | ImageError:
+    try:
+        return read_pixels(path, image_id, preprocessing)
+    except ImageError as error:
+        return error
+
+
+def _reject(rows: pa.Table, row: int, error: ImageError) -> dict[str, str]:
+    return {"path": rows["path"][row].as_py(), "stage": STAGE, "error": str(error)}
+
+
+def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return the pixels of an image file; ImageError if it is unreadable or not the one that was cataloged."""
+    try:
+        data = path.read_bytes()
+    except OSError as cause:
+        raise ImageError(f"cannot read {path.name}: {cause.strerror or cause}") from cause
+    if sha256_of_bytes(data) != image_id:
+        raise ImageError(f"{path.name} has changed since the dataset was made; build the dataset again")
+    return preprocessing.pixels(open_image(data, target_size=preprocessing.image_size, name=path.name))
+
+
+def _notes(model: EmbeddingModel, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:
+    """Return the metadata of a shard's file."""
+    return {
+        "lookalike.format_version": str(FORMAT_VERSION),
+        "lookalike.fingerprint": model.fingerprint,
+        "lookalike.layer": model.reference.layer,
+        "lookalike.precision": model.reference.precision,
+        "lookalike.image_size": str(model.preprocessing.image_size),
+        _TASK_KEY: task_digest(model, rows),
+        _REJECTS_KEY: json.dumps(rejects),
+    }
+
+
+def _write_shard(path: Path, rows: pa.Table, vectors: NDArray[np.float32], notes: dict[str, str]) -> None:
+    """Write one shard; the same content gives the same bytes."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float32())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    table = rows.select(list(ROW_COLUMNS)).append_column("embedding", embedding).replace_schema_metadata(notes)
+    with replacing(path) as temporary:
+        # Floats do not compress; stored plainly, reading them back is little more than a copy.
+        pq.write_table(
+            table, temporary, compression="none", use_dictionary=["label", "split"], write_page_checksum=True
+        )

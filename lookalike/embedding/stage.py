@@ -1,0 +1,160 @@
+"""The stage embed_all from start to end: choose the precision, make the shards, check, describe."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.config import EmbeddingConfig
+from lookalike.dataset import Dataset, open_dataset
+from lookalike.embedding.checks import MIN_OVERLAP, bf16_overlap, verify_rows
+from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
+from lookalike.embedding.model import ModelReference, open_model
+from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
+from lookalike.embedding.summary import EmbeddingSummary
+from lookalike.embedding.table import DESCRIPTION_NAME, FORMAT_VERSION, REJECTS_NAME, REJECTS_SCHEMA, SHARD_PATTERN
+from lookalike.errors import EmbeddingError
+from lookalike.files import replacing, write_json_atomic
+from lookalike.network.arithmetic import keep_freed_memory, resolve_precision
+from lookalike.progress import progress_bar
+
+_REJECTS_NAMED_IN_ERROR = 3
+
+
+def run_embed_all(
+    config: EmbeddingConfig, dataset_folder: Path, model_folder: Path, folder: Path, earlier_folders: Sequence[Path]
+) -> EmbeddingSummary:
+    """Embed a whole dataset; see `lookalike.embedding.embed_all`."""
+    keep_freed_memory()
+    dataset = open_dataset(dataset_folder)
+    reference, overlap = _choose_precision(config, dataset, model_folder)
+    shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_other_shards(folder, shards)
+    start = time.perf_counter()
+    earlier = find_earlier(earlier_folders, open_model(reference).fingerprint, reference.precision)
+    results, reused, embedded = _make_shards(config, reference, dataset, shards, folder, earlier)
+    seconds = time.perf_counter() - start
+    rejects = [reject for result in results for reject in result.rejects]
+    _check_counts(config, dataset, results, rejects)
+    verify_rows(reference, dataset.root, folder, results, config.verify_rows)
+    _write_rejects(folder, rejects)
+    _write_description(folder, reference, results, rejects)
+    return EmbeddingSummary(
+        rows=sum(result.rows for result in results),
+        rejects=len(rejects),
+        dim=open_model(reference).dim,
+        shards=len(shards),
+        reused_shards=reused,
+        embedded=embedded,
+        precision=reference.precision,
+        bf16_overlap=overlap,
+        seconds=seconds,
+        images_per_second=embedded / seconds,
+    )
+
+
+def _choose_precision(
+    config: EmbeddingConfig, dataset: Dataset, model_folder: Path
+) -> tuple[ModelReference, float | None]:
+    """Return the model to use: bf16 only if it finds nearly the neighbors of fp32 on a sample of the images."""
+    reference = ModelReference(model_folder, config.layer, resolve_precision(config.precision))
+    if reference.precision == "fp32" or not config.precision_check_rows:
+        return reference, None
+    overlap = bf16_overlap(reference, dataset.root, dataset.catalog, config.precision_check_rows, config.workers)
+    if overlap >= MIN_OVERLAP:
+        return reference, overlap
+    if config.precision == "bf16":
+        raise EmbeddingError(
+            f"with bf16 only {overlap:.3f} of the ten nearest neighbors are those of fp32, less than {MIN_OVERLAP}: "
+            "set embedding.precision to fp32 or auto"
+        )
+    return replace(reference, precision="fp32"), overlap
+
+
+def _make_shards(
+    config: EmbeddingConfig,
+    reference: ModelReference,
+    dataset: Dataset,
+    shards: Sequence[Shard],
+    folder: Path,
+    earlier: EarlierEmbeddings,
+) -> tuple[list[ShardResult], int, int]:
+    """Return all shards' results, how many an earlier run had finished, and how many images were embedded now."""
+    model = open_model(reference)
+    results: list[ShardResult] = []
+    reused = embedded = 0
+    with progress_bar("embedding", dataset.catalog.num_rows) as bar:
+        for shard in shards:
+            rows = dataset.catalog.slice(shard.start, shard.stop - shard.start)
+            result = finished_shard(folder / shard.name, task_digest(model, rows))
+            if result is not None:
+                reused += 1
+                bar.update(rows.num_rows)
+            else:
+                known = earlier.find(rows["image_id"].to_pylist())
+                result = embed_shard(
+                    reference,
+                    dataset.root,
+                    rows,
+                    folder / shard.name,
+                    batch_size=config.batch_size,
+                    workers=config.workers,
+                    known=known,
+                    on_progress=bar.update,
+                )
+                embedded += sum(image_id not in known for image_id in rows["image_id"].to_pylist())
+            results.append(result)
+    return results, reused, embedded
+
+
+def _remove_other_shards(folder: Path, shards: Sequence[Shard]) -> None:
+    """Remove shards that a run of another size left, so that nobody takes them for part of this one."""
+    names = {shard.name for shard in shards}
+    for path in folder.glob(SHARD_PATTERN):
+        if path.name not in names:
+            path.unlink()
+
+
+def _check_counts(
+    config: EmbeddingConfig, dataset: Dataset, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
+) -> None:
+    cataloged = dataset.catalog.num_rows
+    rows = sum(result.rows for result in results)
+    if rows + len(rejects) != cataloged:
+        raise EmbeddingError(f"{rows} embedded + {len(rejects)} rejected images are not the {cataloged} of the catalog")
+    # Those that download_dataset found damaged count too; files that never were images do not.
+    unreadable, total = len(rejects) + dataset.n_damaged, cataloged + dataset.n_damaged
+    if rows == 0 or unreadable > config.max_failure_fraction * total:
+        first = "; ".join(reject["error"] for reject in rejects[:_REJECTS_NAMED_IN_ERROR])
+        raise EmbeddingError(
+            f"{unreadable} of {total} images could not be read, more than embedding.max_failure_fraction = "
+            f"{config.max_failure_fraction:g} allows: {first or 'see the rejects of download_dataset'}"
+        )
+
+
+def _write_rejects(folder: Path, rejects: Sequence[dict[str, str]]) -> None:
+    with replacing(folder / REJECTS_NAME) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rejects), schema=REJECTS_SCHEMA), temporary)
+
+
+def _write_description(
+    folder: Path, reference: ModelReference, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
+) -> None:
+    model = open_model(reference)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": model.fingerprint,
+        "layer": reference.layer,
+        "precision": reference.precision,
+        "dim": model.dim,
+        "preprocessing": model.preprocessing.to_json(),
+        "rows": sum(result.rows for result in results),
+        "rejects": len(rejects),
+        "shards": [result.name for result in results],
+        "shard_rows": [result.rows for result in results],
+    }
+    write_json_atomic(folder / DESCRIPTION_NAME, description)

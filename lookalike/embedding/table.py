@@ -1,0 +1,101 @@
+"""The stored embeddings: Parquet shards, one row an image, and `embedding.json` that describes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.errors import EmbeddingError
+from lookalike.files import read_json
+
+FORMAT_VERSION = 1
+DESCRIPTION_NAME = "embedding.json"
+REJECTS_NAME = "rejects.parquet"
+SHARD_PATTERN = "embeddings-*.parquet"
+ROW_COLUMNS = ("image_id", "path", "label", "split", "width", "height")
+REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("error", pa.string())])
+
+
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """All embeddings: `vectors` (n, dim) float32, C-contiguous; `table` the other columns; `metadata` embedding.json.
+
+    Row i of `vectors` and of `table` are the same image. Rows are in the order of the dataset's catalog.
+    """
+
+    vectors: NDArray[np.float32]
+    table: pa.Table
+    metadata: dict[str, Any]
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"embeddings-{number:05d}.parquet"
+
+
+def load_metadata(folder: Path) -> dict[str, Any]:
+    """Return `embedding.json`; EmbeddingError if it is missing, damaged or of another format."""
+    metadata = read_json(folder / DESCRIPTION_NAME, EmbeddingError)
+    if not isinstance(metadata, dict) or metadata.get("format_version") != FORMAT_VERSION:
+        raise EmbeddingError(f"{folder / DESCRIPTION_NAME} is not of format version {FORMAT_VERSION}; embed again")
+    return metadata
+
+
+def load_embeddings(folder: Path) -> EmbeddingTable:
+    """Return all embeddings of a folder; EmbeddingError if a shard is missing, damaged or from another model."""
+    metadata = load_metadata(folder)
+    table = _read_shards(folder, metadata, None)
+    vectors = np.empty((table.num_rows, metadata["dim"]), dtype=np.float32)
+    start = 0
+    for chunk in table["embedding"].chunks:
+        vectors[start : start + len(chunk)] = vectors_of(chunk)
+        start += len(chunk)
+    return EmbeddingTable(vectors, table.drop_columns(["embedding"]), metadata)
+
+
+def load_rows(folder: Path, columns: Sequence[str] = ROW_COLUMNS) -> pa.Table:
+    """Return the columns other than the embedding, which is not read from the disk; raises as `load_embeddings`."""
+    return _read_shards(folder, load_metadata(folder), list(columns))
+
+
+def load_vector(folder: Path, row: int) -> NDArray[np.float32]:
+    """Return the embedding (dim,) float32 of one row; IndexError if there is no such row."""
+    metadata = load_metadata(folder)
+    if not 0 <= row < metadata["rows"]:
+        raise IndexError(f"row must be from 0 to {metadata['rows'] - 1}, got {row}")
+    for name, count in zip(metadata["shards"], metadata["shard_rows"], strict=True):
+        if row < count:
+            chunk = read_shard(folder / name, ["embedding"])["embedding"].combine_chunks()
+            return np.ascontiguousarray(vectors_of(chunk)[row])
+        row -= count
+    raise EmbeddingError(f"{folder / DESCRIPTION_NAME} states more rows than its shards hold; embed again")
+
+
+def vectors_of(embeddings: pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """Return a fixed-size-list column as a view (n, dim)."""
+    dim = embeddings.type.list_size
+    vectors: NDArray[np.float32] = embeddings.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
+    return vectors
+
+
+def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return a shard, its pages' checksums verified; EmbeddingError if it is missing or damaged."""
+    try:
+        # Not pq.read_table, which imports pyarrow.dataset and with it pandas: 0.3 s of a cold query.
+        with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+            return shard.read(columns=columns)
+    except (OSError, pa.ArrowException) as cause:
+        raise EmbeddingError(f"cannot read {path}: {' '.join(str(cause).split())}; embed again") from cause
+
+
+def _read_shards(folder: Path, metadata: dict[str, Any], columns: list[str] | None) -> pa.Table:
+    shards = [read_shard(folder / name, columns) for name in metadata["shards"]]
+    table = pa.concat_tables([shard.replace_schema_metadata(None) for shard in shards])
+    if table.num_rows != metadata["rows"]:
+        raise EmbeddingError(f"{folder} holds {table.num_rows} rows, expected {metadata['rows']}; embed again")
+    return table

@@ -1,0 +1,196 @@
+"""The stage itself: reads model, embeddings and index, measures, and writes the figures.
+
+Files: `metrics.json` (the public figures), `per_label.csv` (figures of each label, worst first),
+`report.md` (the same for people).
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.config import EvaluationConfig
+from lookalike.embedding import EmbeddingTable, load_embeddings
+from lookalike.errors import LookalikeError
+from lookalike.evaluation import recall as recall_measures
+from lookalike.evaluation.metrics import confidence_interval, latency_summary
+from lookalike.evaluation.ranking import RankingFigures, as_inner_products, merge_label_codes, rank_by_label
+from lookalike.evaluation.report import render_report
+from lookalike.files import write_bytes_atomic, write_json_atomic
+from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
+from lookalike.lsh.space import VectorSpace
+from lookalike.network.model_folder import read_description
+
+_RECALL_RANKS = (1, 10, 100)
+# Below it NumPy is about as fast, and compiling once on a machine takes ten seconds.
+_COMPILED_FROM = 5_000
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What the measurements read: all rows, the sampled held-out ones, and the space they are compared in."""
+
+    vectors: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    is_train: NDArray[np.bool_]
+    query_rows: NDArray[np.int64]
+    space: VectorSpace
+
+
+def evaluate_recall(
+    config: EvaluationConfig, model_folder: Path, embeddings_folder: Path, index_folder: Path, folder: Path
+) -> dict[str, Any]:
+    """Measure everything, write it to `folder`, and return the metrics as in `metrics.json`.
+
+    Recall compares the index with exact search over the same vectors, for held-out queries, each
+    without itself. Precision and map judge the embedding: exact search of the training images.
+    With no held-out images all figures are 0 and `n_queries` is 0.
+    """
+    index = load_index(index_folder)
+    material = _gather(config, load_embeddings(embeddings_folder), VectorSpace(index.metric, index.mean))
+    ranking, adjusted = _judge_embedding(config, material)
+    metrics = {
+        "n_images": len(material.vectors),
+        "n_queries": len(material.query_rows),
+        "accuracy": read_description(model_folder)["accuracy"],
+        **ranking.summary(),
+        **adjusted,
+        **_judge_index(config, material, index),
+    }
+    write_json_atomic(folder / "metrics.json", metrics)
+    write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
+    write_bytes_atomic(folder / "report.md", render_report(metrics, index.stats()).encode())
+    return metrics
+
+
+def _gather(config: EvaluationConfig, embeddings: EmbeddingTable, space: VectorSpace) -> _Material:
+    split = np.array(embeddings.table["split"].to_pylist(), dtype=np.str_)
+    held_out = np.flatnonzero(split == "valid")
+    chosen = np.random.default_rng(config.seed).permutation(held_out)[: config.max_queries]
+    return _Material(
+        vectors=embeddings.vectors,
+        labels=np.array(embeddings.table["label"].to_pylist(), dtype=np.str_),
+        is_train=split == "train",
+        query_rows=np.sort(chosen).astype(np.int64),
+        space=space,
+    )
+
+
+def _judge_embedding(config: EvaluationConfig, material: _Material) -> tuple[RankingFigures, dict[str, Any]]:
+    """The ranking figures by the labels as they are, and a summary by the labels as the configuration adjusts them."""
+    names, codes = np.unique(material.labels, return_inverse=True)
+    ranking = _rank(material, codes.astype(np.int64))
+    if not (config.same_labels or config.background_labels):
+        return ranking, {}
+    merged = merge_label_codes(names.tolist(), config.same_labels)[codes]
+    is_background = np.isin(material.labels, config.background_labels)
+    kept = _Material(
+        vectors=material.vectors,
+        labels=material.labels,
+        is_train=material.is_train & ~is_background,
+        query_rows=material.query_rows[~is_background[material.query_rows]],
+        space=material.space,
+    )
+    adjusted = {
+        **_rank(kept, merged).summary(),
+        "n_queries": len(kept.query_rows),
+        "same_labels": [list(group) for group in config.same_labels],
+        "background_labels": list(config.background_labels),
+    }
+    return ranking, {"adjusted": adjusted}
+
+
+def _rank(material: _Material, codes: NDArray[np.int64]) -> RankingFigures:
+    queries, vectors = as_inner_products(
+        material.space, material.vectors[material.query_rows], material.vectors[material.is_train]
+    )
+    return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])
+
+
+def _judge_index(config: EvaluationConfig, material: _Material, index: VectorIndex) -> dict[str, Any]:
+    if isinstance(index, HyperplaneLSH) and len(index) >= _COMPILED_FROM:
+        index.warm_up()  # Compiled code answers as NumPy does, to the last bit; only the latency is another.
+    queries, rows = material.vectors[material.query_rows], material.query_rows
+    k_most = max(_RECALL_RANKS) + 1
+    exact = ExactIndex.build(material.vectors, metric=material.space.metric, mean=material.space.mean)
+    truth = exact.query_batch(queries, k_most)
+    answers = recall_measures.ask_one_by_one(index, queries, 11)
+    deep_answers = index.query_batch(queries, k_most)
+    by_rank = {
+        k: recall_measures.recalls(
+            deep_answers if k + 1 > 11 else answers.neighbors, truth, rows, material.vectors, material.space, k
+        )
+        for k in _RECALL_RANKS
+    }
+    figures: dict[str, Any] = {f"recall_at_{k}": _mean(values) for k, values in by_rank.items()}
+    low, high = confidence_interval(by_rank[10], config.seed)
+    figures["recall_at_10_interval"] = [round(low, 6), round(high, 6)]
+    figures["candidate_fraction"] = round(answers.candidate_fraction(len(material.vectors)), 6)
+    latency = {"lsh": _latency(answers), "exact": _latency(recall_measures.ask_one_by_one(exact, queries, 11))}
+    baseline, baseline_latency = _ask_lshash3(config, material, truth)
+    figures["latency_ms"] = {**latency, "lshash3": baseline_latency}
+    figures["baselines"] = {"lshash3": baseline}
+    return figures
+
+
+def _ask_lshash3(
+    config: EvaluationConfig, material: _Material, truth: list[Any]
+) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
+    """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
+    rows = material.query_rows[: config.lshash3_queries]
+    if len(rows) == 0 or len(material.vectors) > config.lshash3_max_vectors:
+        return None, None
+    try:
+        index = LSHashIndex.build(
+            material.vectors,
+            n_bits=config.lshash3_n_bits,
+            n_tables=config.lshash3_n_tables,
+            seed=config.seed,
+            metric=material.space.metric,
+            center=bool(np.any(material.space.mean)),
+            probe="hamming",
+        )
+    except LookalikeError:
+        return None, None  # lshash3 does not install on this Python.
+    answers = recall_measures.ask_one_by_one(index, material.vectors[rows], 11)
+    values = recall_measures.recalls(answers.neighbors, truth, rows, material.vectors, material.space, 10)
+    baseline = {
+        "recall_at_10": _mean(values),
+        "candidate_fraction": round(answers.candidate_fraction(len(material.vectors)), 6),
+        "n_queries": len(rows),
+        "n_bits": config.lshash3_n_bits,
+        "n_tables": config.lshash3_n_tables,
+    }
+    return baseline, _latency(answers)
+
+
+def _latency(answers: recall_measures.Answers) -> dict[str, float] | None:
+    return latency_summary(answers.seconds) if len(answers.seconds) else None
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return round(float(np.mean(values)), 6) if len(values) else 0.0
+
+
+def _per_label_csv(material: _Material, ranking: RankingFigures) -> str:
+    names = np.unique(material.labels)
+    query_labels = material.labels[material.query_rows]
+    rows = []
+    for name in np.unique(query_labels):
+        chosen = query_labels == name
+        wrong = names[ranking.nearest_label[chosen]]
+        wrong = wrong[wrong != name]
+        confused, counts = np.unique(wrong, return_counts=True)
+        most = str(confused[np.argmax(counts)]) if len(confused) else ""
+        summary = ranking.summary(chosen)
+        rows.append((str(name), int(chosen.sum()), summary["precision_at_1"], summary["precision_at_10"], most))
+    rows.sort(key=lambda row: (row[3], row[0]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label", "n_queries", "precision_at_1", "precision_at_10", "most_confused_with"])
+    writer.writerows(rows)
+    return text.getvalue()

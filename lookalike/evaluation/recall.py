@@ -1,0 +1,76 @@
+"""How much of the exact answer an engine finds, and how long it takes, one query at a time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.errors import EmbeddingError
+from lookalike.evaluation.metrics import recall_at_k
+from lookalike.lsh import Neighbors, VectorIndex
+from lookalike.lsh.space import VectorSpace
+
+_WARM_UP_QUERIES = 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One engine's answers to all queries, in their order, with the seconds that each took."""
+
+    neighbors: list[Neighbors]
+    seconds: NDArray[np.float64]
+
+    def candidate_fraction(self, n_vectors: int) -> float:
+        """Mean share of the collection whose distance was computed."""
+        if not self.neighbors:
+            return 0.0
+        return float(np.mean([answer.candidates for answer in self.neighbors])) / n_vectors
+
+
+def ask_one_by_one(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Answers:
+    """Put `queries` (n, dim) to `index` one at a time, and time each; a few go ahead unmeasured."""
+    for query in queries[:_WARM_UP_QUERIES]:
+        index.query(query, k)
+    neighbors: list[Neighbors] = []
+    seconds = np.zeros(len(queries))
+    for position, query in enumerate(queries):
+        started = time.perf_counter()
+        neighbors.append(index.query(query, k))
+        seconds[position] = time.perf_counter() - started
+    return Answers(neighbors, seconds)
+
+
+def without_itself(answer: Neighbors, own_id: int) -> NDArray[np.int64]:
+    """The ids of an answer, nearest first, without the query's own; refuses an engine that repeats an id."""
+    if len(np.unique(answer.ids)) != len(answer.ids):
+        raise EmbeddingError("an engine returned the same id twice in one answer; its recall cannot be trusted")
+    others: NDArray[np.int64] = answer.ids[answer.ids != own_id]
+    return others
+
+
+def recalls(
+    found: Sequence[Neighbors],
+    truth: Sequence[Neighbors],
+    own_ids: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    space: VectorSpace,
+    k: int,
+) -> NDArray[np.float64]:
+    """recall_at_k of each query, the query itself excluded; (n_queries,) float64.
+
+    `found` and `truth` hold at least k + 1 answers a query, where the collection has them, since
+    the query itself is one. The engines' own distances are not trusted: they are computed anew.
+    """
+    values = np.zeros(len(own_ids))
+    for position, own_id in enumerate(own_ids):
+        query = space.prepare(vectors[own_id])
+        true_ids = without_itself(truth[position], own_id)[:k]
+        found_ids = without_itself(found[position], own_id)[:k]
+        values[position] = recall_at_k(
+            space.distances(vectors[found_ids], query).astype(np.float64),
+            space.distances(vectors[true_ids], query).astype(np.float64),
+            k,
+        )
+    return values

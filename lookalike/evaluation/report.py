@@ -1,0 +1,68 @@
+"""The figures as Markdown, for people: a file of the stage, and the artifact that Prefect's pages show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any]) -> str:
+    """A Markdown page of `metrics` (as in `metrics.json`) and of the index's parameters."""
+    low, high = metrics["recall_at_10_interval"]
+    lines = [
+        "# Evaluation",
+        "",
+        f"{metrics['n_images']:,} images; {metrics['n_queries']:,} held-out queries.",
+        "",
+        "## The index against exact search",
+        "",
+        "| engine | recall@1 | recall@10 | recall@100 | share of the collection compared | p50 ms | p95 ms |",
+        "|---|---|---|---|---|---|---|",
+        _engine_row(
+            "this index",
+            [metrics["recall_at_1"], metrics["recall_at_10"], metrics["recall_at_100"]],
+            metrics["candidate_fraction"],
+            metrics["latency_ms"]["lsh"],
+        ),
+        _engine_row("exact search (NumPy)", [1, 1, 1], 1, metrics["latency_ms"]["exact"]),
+        *_baseline_rows(metrics),
+        "",
+        f"95 % interval of recall@10: {low:.4f} to {high:.4f}.",
+        "",
+        "## The embedding: held-out images query the training images, exactly",
+        "",
+        "| labels | precision@1 | precision@10 | map |",
+        "|---|---|---|---|",
+        _ranking_row("as they are", metrics),
+        *([_ranking_row("adjusted (see metrics.json)", metrics["adjusted"])] if "adjusted" in metrics else []),
+        "",
+        f"Classifier accuracy on the held-out images: {_figure(metrics['accuracy'])}.",
+        "",
+        "## Index parameters",
+        "",
+        *(f"- {name}: {value}" for name, value in index_stats.items() if isinstance(value, str | int | float)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _baseline_rows(metrics: Mapping[str, Any]) -> list[str]:
+    baseline = metrics["baselines"]["lshash3"]
+    if baseline is None:
+        return []
+    name = f"lshash3 ({baseline['n_bits']} bits, {baseline['n_tables']} tables, neighboring buckets)"
+    recall = [None, baseline["recall_at_10"], None]
+    return [_engine_row(name, recall, baseline["candidate_fraction"], metrics["latency_ms"]["lshash3"])]
+
+
+def _engine_row(name: str, recall: list[float | None], fraction: float, latency: Mapping[str, float] | None) -> str:
+    times = [latency["p50"], latency["p95"]] if latency else [None, None]
+    cells = [name, *map(_figure, recall), f"{fraction:.2%}", *map(_figure, times)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _ranking_row(name: str, figures: Mapping[str, Any]) -> str:
+    cells = [name, *(_figure(figures[key]) for key in ("precision_at_1", "precision_at_10", "map"))]
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,33 @@
+"""Many queries at once: whether compiling pays for them, and all cores."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from lookalike.lsh import compiled
+from lookalike.lsh.base import Float32Array, Neighbors
+
+# Queries that show how long NumPy takes for one.
+_TRIAL_QUERIES = 8
+
+
+def answer_batch(
+    queries: Float32Array, answer: Callable[[Float32Array], Neighbors], warm_up: Callable[[], bool], threads: int
+) -> list[Neighbors]:
+    """The answer to each row of `queries`, by `threads` threads once compiled code is there.
+
+    Without it, the first queries are answered by NumPy and timed; when the rest would take NumPy longer
+    than compiling takes, `warm_up` is called. NumPy holds the interpreter's lock, so threads would not help it.
+    """
+    answers: list[Neighbors] = []
+    if not compiled.kernels_are_loaded() and len(queries) > _TRIAL_QUERIES:
+        started = time.perf_counter()
+        answers = [answer(query) for query in queries[:_TRIAL_QUERIES]]
+        seconds_each = (time.perf_counter() - started) / _TRIAL_QUERIES
+        if (len(queries) - _TRIAL_QUERIES) * seconds_each > compiled.COMPILE_SECONDS:
+            warm_up()
+    rest = queries[len(answers) :]
+    if threads == 1 or not compiled.kernels_are_loaded() or len(rest) < 2 * threads:
+        return answers + [answer(query) for query in rest]
+    with ThreadPoolExecutor(threads) as pool:
+        return answers + list(pool.map(answer, rest))

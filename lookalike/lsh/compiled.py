@@ -1,0 +1,93 @@
+"""When compiled code is used, and how a query is handed to it.
+
+numba costs half a second to import, and the kernels some seconds to compile the first time on a
+machine (later they come from numba's cache on disk). A single query is answered by NumPy sooner than
+that, so only a batch that NumPy would work on for longer, or a call of `warm_up`, brings them in.
+From then on every index in the process uses them. Answers are equal either way.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.lsh.base import Float32Array, Float64Array, Neighbors, nearest_first
+from lookalike.lsh.content import Content, Segment
+from lookalike.lsh.hyperplanes import Hyperplanes
+from lookalike.lsh.search import level_of, rerank_size
+from lookalike.lsh.space import VectorSpace, rounding_error
+
+# About what importing and compiling cost; a batch that NumPy would need longer for is worth it.
+COMPILE_SECONDS = 5.0
+
+_state: dict[str, ModuleType | None] = {}
+
+
+def load_kernels() -> bool:
+    """Whether compiled kernels can be used; imports numba on the first call."""
+    if "kernels" not in _state:
+        try:
+            from lookalike.lsh import kernels
+        except ImportError:
+            _state["kernels"] = None
+        else:
+            _state["kernels"] = kernels
+    return _state["kernels"] is not None
+
+
+def kernels_are_loaded() -> bool:
+    """Whether compiled kernels are in this process already."""
+    return _state.get("kernels") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSearch:
+    """One state of an index as the compiled code wants it."""
+
+    content: Content
+    normals: Float32Array
+    mean: Float32Array
+    settings: tuple[bool, float, float, int, int]
+    arrays: tuple[Any, ...]
+    n_tables: int
+    n_alive: int
+
+    def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
+        """The k nearest candidates; None when there are too few, or the query is a zero vector."""
+        kernels = _state["kernels"]
+        assert kernels is not None
+        projections = self.normals @ (query - self.mean)
+        limits = (probes * self.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
+        mean, planes, segments, alive = self.arrays
+        rows, distances, n_ranked = kernels.find_nearest(
+            query, mean, projections, planes, self.settings, segments, alive, limits
+        )
+        if n_ranked < 0:
+            return None
+        return nearest_first(self.content.ids[rows], distances, k, n_ranked)
+
+
+def compiled_search(
+    content: Content, space: VectorSpace, planes: Hyperplanes, plane_norms: Float64Array
+) -> CompiledSearch:
+    """A handle for the compiled code; call `load_kernels` first."""
+    mean = space.mean.astype(np.float64)
+    mean_norm = float(np.linalg.norm(mean))
+    settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
+    alive = np.empty(0, np.bool_) if content.alive is None else content.alive
+    segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
+    arrays = (_plain(mean), (_plain(planes.normals), _plain(plane_norms)), segments, _plain(alive))
+    return CompiledSearch(content, planes.normals, space.mean, settings, arrays, planes.n_tables, len(content))
+
+
+def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:
+    return tuple(_plain(array) for array in segment.arrays())
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view: so arrays in memory and on disk have one type, and kernels are compiled once."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

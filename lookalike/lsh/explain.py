@@ -1,0 +1,166 @@
+"""Figures about an index, and why a query finds a vector or misses it."""
+
+from math import erf, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.lsh.base import Float64Array
+from lookalike.lsh.content import Content, Segment, keys_of_sketches
+from lookalike.lsh.hyperplanes import BITS_PER_WORD, Hyperplanes, Keys, hash_query
+from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.space import PreparedQuery, VectorSpace
+
+_SAMPLE_ROWS = 10_000
+
+
+def index_stats(content: Content, planes: Hyperplanes) -> dict[str, Any]:
+    """Size, memory, occupancy of each table, and balance and correlation of the bits, fit for JSON."""
+    rows = len(content.ids)
+    overhead = sum(array.nbytes for segment in content.segments for array in segment.arrays()[1:] if array is not None)
+    return {
+        "n_vectors": len(content),
+        "n_removed": rows - len(content),
+        "n_in_tail": len(content.tail),
+        "dim": planes.normals.shape[1],
+        "n_bits": planes.n_bits,
+        "n_tables": planes.n_tables,
+        "sketch_bits": planes.sketch_bits,
+        "bytes_per_vector": 4 * planes.normals.shape[1],
+        "overhead_bytes_per_vector": (overhead + content.ids.nbytes) / max(rows, 1),
+        "tables": [_table_stats(content.main, table) for table in range(planes.n_tables)],
+        "bits": _bit_stats(content.main, planes),
+    }
+
+
+def _table_stats(segment: Segment, table: int) -> dict[str, Any]:
+    sizes = np.sort(segment.tables.bucket_sizes(table))
+    if not len(sizes):
+        return {"occupied_buckets": 0, "largest_buckets": [], "mean_size": 0.0, "gini": 0.0, "rows_met": 0.0}
+    return {
+        "occupied_buckets": len(sizes),
+        "largest_buckets": sizes[::-1][:5].tolist(),
+        "mean_size": float(sizes.mean()),
+        "gini": gini(sizes),
+        # How many rows a stored vector shares its bucket with, on average: the cost of one probe.
+        "rows_met": float((sizes.astype(np.float64) ** 2).sum() / sizes.sum()),
+    }
+
+
+def gini(sizes: NDArray[np.int64]) -> float:
+    """Gini coefficient of ascending positive sizes: 0 when all are equal, towards 1 when one holds everything."""
+    ranks = np.arange(1, len(sizes) + 1)
+    return float((2 * ranks - len(sizes) - 1) @ sizes / (len(sizes) * sizes.sum()))
+
+
+def _bit_stats(segment: Segment, planes: Hyperplanes) -> dict[str, float]:
+    """Balance and correlation of the tables' bits over rows spread evenly through the index."""
+    if len(segment) < 2:
+        return {"mean_share_of_ones": 0.0, "least_balanced": 0.0, "mean_absolute_correlation": 0.0}
+    some = segment.sketches[:: max(1, len(segment) // _SAMPLE_ROWS)]
+    words = np.ascontiguousarray(some.astype("<u8", copy=False)).view(np.uint8)
+    bits = np.unpackbits(words, axis=1, bitorder="little", count=planes.n_keyed).astype(np.float64)
+    shares = bits.mean(axis=0)
+    spread = bits.std(axis=0)
+    scaled = (bits - shares) / np.where(spread > 0, spread, 1.0)
+    correlations = scaled.T @ scaled / len(bits)
+    pairs = correlations[np.triu_indices(len(correlations), 1)]
+    return {
+        "mean_share_of_ones": float(shares.mean()),
+        "least_balanced": float(shares[np.abs(shares - 0.5).argmax()]),
+        "mean_absolute_correlation": float(np.abs(pairs).mean()) if len(pairs) else 0.0,
+    }
+
+
+def explain_match(
+    space: VectorSpace, planes: Hyperplanes, content: Content, query: PreparedQuery, row: int, n_probes: int
+) -> dict[str, Any]:
+    """The distance, the angle, in which tables and at which probe the row is found, and the chance to miss it.
+
+    `chance_to_miss` is that for a random neighbor at this angle and this query's distances to the
+    hyperplanes; `chance_to_miss_without_probing` is (1 - p^n_bits)^n_tables with p = 1 - angle / pi, before
+    any hyperplane is drawn.
+    """
+    segment, place = (content.main, row) if row < len(content.main) else (content.tail, row - len(content.main))
+    vector = segment.vectors[place]
+    keys, sketch, margins = hash_query(query, space.mean, planes, planes.norms())
+    stored = keys_of_sketches(segment.sketches[place : place + 1], planes)[:, 0]
+    tables, buckets, _ = probe_sequence(keys, margins, n_probes)
+    coordinates = np.sqrt(margins) / max(query.norm, 1e-300)
+    angle = _angle(query.direction, vector - space.mean.astype(np.float64))
+    same_side = 1.0 - angle / np.pi
+    return {
+        "distance": float(space.distances(vector[None, :], query)[0]),
+        "angle_degrees": float(np.degrees(angle)),
+        "same_side_probability": same_side,
+        "found": bool(_places(stored, tables, buckets)),
+        "tables": _table_matches(keys, stored, tables, buckets, segment),
+        "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch).sum()),
+        "sketch_bits": len(sketch) * BITS_PER_WORD,
+        "chance_to_miss": _chance_to_miss(keys, coordinates, tables, buckets, angle, space.dim),
+        "chance_to_miss_without_probing": float((1.0 - same_side**planes.n_bits) ** planes.n_tables),
+    }
+
+
+def _places(stored: Keys, tables: NDArray[np.int64], buckets: Keys) -> list[int]:
+    """Positions in the probe sequence of the buckets that hold the row."""
+    positions: list[int] = np.flatnonzero(stored[tables] == buckets).tolist()
+    return positions
+
+
+def _table_matches(
+    keys: Keys, stored: Keys, tables: NDArray[np.int64], buckets: Keys, segment: Segment
+) -> list[dict[str, Any]]:
+    probes = {int(tables[place]): place + 1 for place in _places(stored, tables, buckets)}
+    every = np.arange(len(keys))
+    sizes = segment.tables.bucket_ranges(every, stored)[1]
+    return [
+        {
+            "table": table,
+            "query_bucket": int(keys[table]),
+            "stored_bucket": int(stored[table]),
+            "bits_differing": int(np.bitwise_count(keys[table] ^ stored[table])),
+            "bucket_size": int(sizes[table]),
+            "found_at_probe": probes.get(table),
+        }
+        for table in every.tolist()
+    ]
+
+
+def _angle(first: Float64Array, second: Float64Array) -> float:
+    """Angle in radians; a right one where a vector is zero."""
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(np.arccos(np.clip(first @ second / norms, -1.0, 1.0))) if norms > 0.0 else float(np.pi / 2)
+
+
+def _chance_to_miss(
+    keys: Keys, coordinates: Float64Array, tables: NDArray[np.int64], buckets: Keys, angle: float, dim: int
+) -> float:
+    """The chance that a random vector at this angle from the query lies in none of the buckets.
+
+    `coordinates` (n_tables, n_bits) are the unit query's distances to the hyperplanes.
+    """
+    n_tables, n_bits = coordinates.shape
+    flips = _flip_chances(coordinates, angle, dim)
+    missed = 1.0
+    for table in range(n_tables):
+        probed = (buckets[tables == table] ^ keys[table]).astype(np.int64)
+        differs = (probed[:, None] >> np.arange(n_bits)) & 1
+        chances = np.where(differs == 1, flips[table], 1.0 - flips[table]).prod(axis=1)
+        missed *= max(0.0, 1.0 - float(chances.sum()))
+    return missed
+
+
+def _flip_chances(coordinates: Float64Array, angle: float, dim: int) -> Float64Array:
+    """The chance that a vector at this angle lies on the other side; `coordinates` of the unit query on unit normals.
+
+    The neighbor's coordinate is cos(angle) times the query's plus sin(angle) times that of a random unit
+    vector at right angles to the query, which is nearly normal.
+    """
+    if np.sin(angle) <= 0.0 or dim < 2:
+        return np.zeros_like(coordinates)
+    spread = np.sin(angle) * np.sqrt((1.0 - np.minimum(coordinates**2, 1.0)) / (dim - 1))
+    ratios = coordinates * np.cos(angle) / np.maximum(spread * sqrt(2.0), 1e-300)
+    chances: Float64Array = np.vectorize(lambda ratio: 0.5 * (1.0 - erf(ratio)), otypes=[np.float64])(ratios)
+    return chances

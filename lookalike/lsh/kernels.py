@@ -1,0 +1,222 @@
+"""The stages of a query in compiled code, with the results of `search.py`.
+
+Importing this module imports numba, which takes half a second: only `compiled.py` does it, when it pays.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from lookalike.lsh.kernel_probing import kth_smallest, probe_sequence
+from lookalike.lsh.kernel_ranking import bound_segment, exact_distance, sum_products
+from lookalike.lsh.kernel_tools import compiled, count_bits, prefetch
+from lookalike.lsh.search import ALL_ROWS_FACTOR
+from lookalike.lsh.space import SMALLEST_NORM
+
+# In place of the number of ranked candidates.
+TOO_FEW = -1
+IS_ZERO = -2
+
+_SKETCHES_AHEAD = 16
+
+
+@compiled()
+def _bucket_position(table_keys: Any, table_offsets: Any, table: int, key: Any) -> int:
+    """Where a bucket stands among all buckets, or -1."""
+    low, end = table_offsets[table], table_offsets[table + 1]
+    if len(table_keys) == 0:
+        return int(low + key) if end > low else -1
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if table_keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low) if low < end and table_keys[low] == key else -1
+
+
+@compiled()
+def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any) -> int:
+    """Write where each bucket begins and ends within its table's rows; the number of rows in all of them."""
+    _vectors, _scales, _sketches, rows, starts, table_keys, table_offsets = segment
+    total, n_rows = 0, rows.shape[1]
+    for probe in range(len(tables)):
+        position = _bucket_position(table_keys, table_offsets, tables[probe], keys[probe])
+        firsts[probe], lasts[probe] = 0, 0
+        if position >= 0:
+            place = position + tables[probe]
+            firsts[probe], lasts[probe] = starts[place], starts[place + 1]
+            total += lasts[probe] - firsts[probe]
+            prefetch(rows, tables[probe] * n_rows + firsts[probe])
+    return total
+
+
+@compiled()
+def count_living(tables: Any, ranges: Any, segment: Any, alive: Any, first: int) -> int:
+    """How many rows that were not removed the buckets hold, counted as often as they occur."""
+    rows, (firsts, lasts), total = segment[3], ranges, 0
+    for probe in range(len(tables)):
+        for position in range(firsts[probe], lasts[probe]):
+            total += alive[first + rows[tables[probe], position]]
+    return total
+
+
+@compiled()
+def collect_rows(tables: Any, ranges: Any, segment: Any, alive: Any, first: int, found: Any) -> int:
+    """Write the distinct living rows in the buckets of one segment to `found`; their number."""
+    rows, (firsts, lasts) = segment[3], ranges
+    seen = np.zeros((rows.shape[1] >> 6) + 1, np.uint64)
+    one, count = np.uint64(1), 0
+    for probe in range(len(tables)):
+        for position in range(firsts[probe], lasts[probe]):
+            row = rows[tables[probe], position]
+            bit = one << np.uint64(row & 63)
+            if seen[row >> 6] & bit == np.uint64(0):
+                seen[row >> 6] |= bit
+                if len(alive) == 0 or alive[first + row]:
+                    found[count] = row
+                    count += 1
+    return count
+
+
+@compiled()
+def living_rows(n_rows: int, alive: Any, first: int, found: Any) -> int:
+    """Write all living rows of one segment to `found`; their number."""
+    count = 0
+    for row in range(n_rows):
+        if len(alive) == 0 or alive[first + row]:
+            found[count] = row
+            count += 1
+    return count
+
+
+@compiled()
+def differing_bits(rows: Any, sketches: Any, sketch: Any, differing: Any) -> None:
+    """Write in how many bits each row's sketch differs from the query's."""
+    n_words = len(sketch)
+    for position in range(len(rows)):
+        if position + _SKETCHES_AHEAD < len(rows):
+            prefetch(sketches, np.int64(rows[position + _SKETCHES_AHEAD]) * n_words)
+        row, total = rows[position], np.uint64(0)
+        for word in range(n_words):
+            total += count_bits(sketches[row, word] ^ sketch[word])
+        differing[position] = total
+
+
+@compiled()
+def keep_most_alike(rows: Any, differing: Any, n_main: int, size: int) -> Any:
+    """Move the rows with the fewest differing bits to the front: at least `size`; the counts of main and of all."""
+    counts = np.zeros(differing.max() + 1, np.int64)
+    for value in differing:
+        counts[value] += 1
+    limit, total = -1, 0
+    while total < size:
+        limit += 1
+        total += counts[limit]
+    kept, kept_main = 0, 0
+    for position in range(len(differing)):
+        if differing[position] <= limit:
+            rows[kept] = rows[position]
+            kept += 1
+            kept_main += position < n_main
+    return kept_main, kept
+
+
+@compiled()
+def _product_with_normal(centered: Any, normal: Any) -> float:
+    return sum_products(centered, normal.astype(np.float64))
+
+
+@compiled()
+def hash_projections(projections: Any, centered: Any, planes: Any, error: float, n_tables: int, n_bits: int) -> Any:
+    """Keys, sketch and squared margins of a query, as `hyperplanes.hash_query` gives them."""
+    normals, plane_norms = planes
+    keys, sketch = np.zeros(n_tables, np.uint32), np.zeros(len(projections) // 64, np.uint64)
+    margins = np.empty((n_tables, n_bits), np.float64)
+    for plane in range(len(projections)):
+        above = projections[plane] > 0
+        if abs(projections[plane]) <= error * plane_norms[plane]:
+            above = _product_with_normal(centered, normals[plane]) > 0
+        if above:
+            sketch[plane >> 6] |= np.uint64(1) << np.uint64(plane & 63)
+        table = plane // n_bits
+        if table < n_tables:
+            bit = plane - table * n_bits
+            margin = np.float64(projections[plane]) / plane_norms[plane]
+            margins[table, bit] = margin * margin
+            if above:
+                keys[table] |= np.uint32(1) << np.uint32(bit)
+    return keys, sketch, margins
+
+
+@compiled()
+def find_candidates(tables: Any, keys: Any, segments: Any, alive: Any, n_alive: int) -> Any:
+    """Rows, how many of them are of the main segment, and how many in all, as `search.candidate_rows`.
+
+    Rows of the tail come after those of the main segment and count from 0.
+    """
+    main, tail = segments
+    n_main, n_tail = len(main[0]), len(tail[0])
+    main_ranges = np.empty(len(tables), np.int64), np.empty(len(tables), np.int64)
+    tail_ranges = np.empty(len(tables), np.int64), np.empty(len(tables), np.int64)
+    total = bucket_ranges(tables, keys, main, main_ranges[0], main_ranges[1])
+    total += bucket_ranges(tables, keys, tail, tail_ranges[0], tail_ranges[1])
+    rows = np.empty(max(total, n_main + n_tail), np.int32)
+    if len(alive) > 0:
+        total = count_living(tables, main_ranges, main, alive, 0)
+        total += count_living(tables, tail_ranges, tail, alive, n_main)
+    if ALL_ROWS_FACTOR * total >= n_alive:
+        in_main = living_rows(n_main, alive, 0, rows)
+        return rows, in_main, in_main + living_rows(n_tail, alive, n_main, rows[in_main:])
+    in_main = collect_rows(tables, main_ranges, main, alive, 0, rows)
+    return rows, in_main, in_main + collect_rows(tables, tail_ranges, tail, alive, n_main, rows[in_main:])
+
+
+@compiled()
+def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments: Any, size: int) -> Any:
+    """Move the rows whose sketches differ least to the front; how many are of the main segment, and in all."""
+    if n_rows <= size:
+        return in_main, n_rows
+    differing = np.empty(n_rows, np.int32)
+    differing_bits(rows[:in_main], segments[0][2], sketch, differing[:in_main])
+    differing_bits(rows[in_main:n_rows], segments[1][2], sketch, differing[in_main:])
+    return keep_most_alike(rows, differing, in_main, size)
+
+
+@compiled()
+def find_nearest(
+    query: Any, mean: Any, projections: Any, planes: Any, settings: Any, segments: Any, alive: Any, limits: Any
+) -> Any:
+    """Rows and distances, in no order, of all that can be among the k nearest candidates; how many were ranked.
+
+    That number is negative when there is no answer: TOO_FEW candidates, or IS_ZERO.
+    """
+    is_cosine, error, mean_norm, n_tables, n_bits = settings
+    n_probes, level, rerank, k, n_alive = limits
+    centered = query - mean
+    norm = np.sqrt(sum_products(centered, centered))
+    if norm < SMALLEST_NORM:
+        return np.empty(0, np.int64), np.empty(0, np.float32), IS_ZERO
+    keys, sketch, margins = hash_projections(projections, centered, planes, 2.0 * error * norm, n_tables, n_bits)
+    tables, buckets = probe_sequence(keys, margins, n_probes)
+    rows, in_main, n_rows = find_candidates(tables, buckets, segments, alive, n_alive)
+    if n_rows < level:
+        return np.empty(0, np.int64), np.empty(0, np.float32), TOO_FEW
+    in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, segments, rerank)
+    direction = centered / norm if is_cosine else centered
+    ranking = (is_cosine, error, mean_norm, sum_products(direction, mean), norm)
+    fast_direction = direction.astype(np.float32)
+    lows, highs, work = np.empty(n_rows), np.empty(n_rows), np.empty(len(query))
+    bound_segment(rows[:in_main], segments[0], fast_direction, ranking, lows[:in_main], highs[:in_main])
+    bound_segment(rows[in_main:n_rows], segments[1], fast_direction, ranking, lows[in_main:], highs[in_main:])
+    limit = kth_smallest(highs, k)
+    near, distances, count = np.empty(n_rows, np.int64), np.empty(n_rows, np.float32), 0
+    for position in range(n_rows):
+        if lows[position] <= limit:
+            segment = segments[0] if position < in_main else segments[1]
+            row = np.int64(rows[position])
+            near[count] = row if position < in_main else len(segments[0][0]) + row
+            distances[count] = exact_distance(segment[0][row], query, mean, direction, is_cosine, work)
+            count += 1
+    return near[:count], distances[:count], n_rows

@@ -1,0 +1,225 @@
+"""lshash3, the reference engine, behind the common interface and with our hyperplanes in place of its unseeded ones."""
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lookalike.errors import LookalikeError
+from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors, nearest_first
+from lookalike.lsh.checks import (
+    checked_choice,
+    checked_ids,
+    checked_int,
+    checked_mean,
+    checked_metric,
+    checked_query,
+    checked_vectors,
+)
+from lookalike.lsh.content import Segment
+from lookalike.lsh.hyperplanes import MAX_BITS, MAX_TABLES, draw_hyperplanes, given_hyperplanes
+from lookalike.lsh.search import scan_segments
+from lookalike.lsh.space import VectorSpace, mean_of_rows
+
+Probe = Literal["plain", "hamming"]
+# lshash3's names: "hamming" looks into buckets at Hamming distance 0 and 1, every other name into one bucket;
+# both rank by squared Euclidean distance.
+_DISTANCE_FUNCTIONS: dict[str, str] = {"plain": "euclidean", "hamming": "hamming"}
+
+
+class LSHashIndex:
+    """An index by lshash3; make one with `build` or `load`. It holds vectors as Python floats: about 16 KB each."""
+
+    def __init__(
+        self,
+        space: VectorSpace,
+        normals: Float32Array,
+        vectors: Float32Array,
+        ids: Int64Array,
+        *,
+        probe: Probe,
+        seed: int,
+    ) -> None:
+        self._space = space
+        self._normals = normals
+        self._vectors = vectors
+        self._scales = space.row_scales(vectors)
+        self._ids = ids
+        self._probe = probe
+        self._seed = seed
+        self._hashes = _new_lshash(normals)
+        for row, point in enumerate(self._points(vectors)):
+            # lshash3 drops extra data that is false, such as 0.
+            self._hashes.index(point, extra_data=row + 1)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: ArrayLike,
+        ids: ArrayLike | None = None,
+        *,
+        n_bits: int | None = None,
+        n_tables: int | None = None,
+        seed: int = 0,
+        metric: Metric = "cosine",
+        center: bool = True,
+        mean: ArrayLike | None = None,
+        probe: Probe = "plain",
+        hyperplanes: ArrayLike | None = None,
+    ) -> Self:
+        """An index over `vectors` (n, dim) with the hyperplanes that `HyperplaneLSH` draws from the same seed.
+
+        `probe` is "plain" (the query's own bucket in each table) or "hamming" (also those that differ in one bit).
+
+        Raises:
+            LookalikeError: lshash3 is not installed.
+        """
+        rows = checked_vectors(vectors)
+        row_ids, seed = checked_ids(ids, len(rows)), checked_int("seed", seed, 0)
+        centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
+        normals = _normals(hyperplanes, rows.shape[1], n_tables, n_bits, seed)
+        checked_choice("probe", probe, Probe)
+        return cls(VectorSpace(checked_metric(metric), centre), normals, rows, row_ids, probe=probe, seed=seed)
+
+    def query(self, vector: ArrayLike, k: int) -> Neighbors:
+        """The min(k, len) nearest that the buckets hold, nearest first; when they hold too few, an exact scan."""
+        query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
+        rows = self._candidate_rows(query)
+        prepared = self._space.prepare(query)
+        if len(rows) < min(k, len(self)):
+            return self.search_exact(query, k)
+        # lshash3 returns candidates in order; only the near ones need our exact distances.
+        near = rows[: k + 64]
+        distances = self._space.distances(self._vectors[near], prepared)
+        return nearest_first(self._ids[near], distances, k, len(rows))
+
+    def query_batch(self, vectors: ArrayLike, k: int) -> list[Neighbors]:
+        """What `query` answers for each row of `vectors` (n_queries, dim)."""
+        return [self.query(vector, k) for vector in checked_vectors(vectors, self.dim, "queries")]
+
+    def search_exact(self, vector: ArrayLike, k: int) -> Neighbors:
+        """The min(k, len) nearest to `vector` (dim,) of all vectors, by the same metric and mean."""
+        prepared = self._space.prepare(checked_query(vector, self.dim))
+        segments = [Segment(self._vectors, self._scales, None, None)]  # type: ignore[arg-type]
+        return scan_segments(self._space, segments, self._ids, None, prepared, checked_int("k", k, 1))
+
+    def candidates(self, vector: ArrayLike) -> Int64Array:
+        """The ids of all vectors that lshash3 finds, in its order of distance."""
+        return self._ids[self._candidate_rows(checked_query(vector, self.dim))]
+
+    def _candidate_rows(self, query: Float32Array) -> Int64Array:
+        point = next(iter(self._points(query[None, :])))
+        found = self._hashes.query(point, distance_func=_DISTANCE_FUNCTIONS[self._probe])
+        return np.array([extra - 1 for (_, extra), _ in found], dtype=np.int64)
+
+    def _points(self, vectors: Float32Array) -> Any:
+        """Rows as lshash3 gets them: centred, and for cosine of unit length, so that its distance ranks alike."""
+        for vector in vectors:
+            prepared = self._space.prepare(vector)
+            point: Float64Array = prepared.direction
+            yield point if self._space.metric == "cosine" else vector.astype(np.float64) - self._space.mean
+
+    def save(self, folder: Path | str) -> None:
+        """Write vectors, ids, mean and hyperplanes to `folder`; lshash3's own format is a pickle and not used."""
+        from lookalike.lsh.storage import write_index_folder
+
+        arrays = {"vectors": self._vectors, "ids": self._ids, "mean": self._space.mean, "normals": self._normals}
+        parameters = {"metric": self._space.metric, "probe": self._probe, "seed": self._seed}
+        write_index_folder(Path(folder), "lshash3", parameters, arrays)
+
+    @classmethod
+    def load(cls, folder: Path | str, mmap: bool = True) -> Self:
+        """The index that `save` wrote; its tables are made anew, about a millisecond a vector."""
+        from lookalike.lsh.storage import read_arrays, read_description
+
+        description = read_description(Path(folder), "lshash3")
+        arrays, parameters = read_arrays(Path(folder), description, mmap), description["parameters"]
+        space = VectorSpace(parameters["metric"], arrays["mean"])
+        return cls(
+            space,
+            arrays["normals"],
+            arrays["vectors"],
+            arrays["ids"],
+            probe=parameters["probe"],
+            seed=parameters["seed"],
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the index, fit for JSON."""
+        return {
+            "engine": "lshash3",
+            "n_vectors": len(self),
+            "dim": self.dim,
+            "metric": self._space.metric,
+            "n_bits": self._normals.shape[1],
+            "n_tables": self._normals.shape[0],
+            "probe": self._probe,
+            "seed": self._seed,
+            "occupied_buckets": [len(table.keys()) for table in self._hashes.hash_tables],
+        }
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self._space.dim
+
+    @property
+    def metric(self) -> Metric:
+        """The distance that neighbors are ranked by."""
+        return self._space.metric
+
+    @property
+    def mean(self) -> Float32Array:
+        """What is subtracted from every vector (dim,); zeros without centring."""
+        return self._space.mean
+
+    @property
+    def hyperplanes(self) -> Float32Array:
+        """Normals (n_tables, n_bits, dim) of the hyperplanes."""
+        return self._normals
+
+
+def _normals(
+    hyperplanes: ArrayLike | None, dim: int, n_tables: int | None, n_bits: int | None, seed: int
+) -> Float32Array:
+    if hyperplanes is None:
+        if n_tables is None or n_bits is None:
+            raise ValueError("n_bits and n_tables are needed")
+        n_tables = checked_int("n_tables", n_tables, 1, MAX_TABLES)
+        n_bits = checked_int("n_bits", n_bits, 1, MAX_BITS)
+        planes = draw_hyperplanes(dim, n_tables, n_bits, n_tables * n_bits, seed)
+    else:
+        planes = given_hyperplanes(hyperplanes, dim, None, seed)
+    return planes.normals[: planes.n_keyed].reshape(planes.n_tables, planes.n_bits, dim)
+
+
+def _new_lshash(normals: Float32Array) -> Any:
+    """An empty lshash3 index with the given hyperplanes (n_tables, n_bits, dim)."""
+    lshash = _import_lshash()
+    n_tables, n_bits, dim = normals.shape
+    # Planes that are already there keep lshash3 from drawing its own from NumPy's global state.
+    hashes = lshash.__new__(lshash)
+    hashes.uniform_planes = [np.asarray(table, np.float64) for table in normals]
+    hashes.__init__(n_bits, dim, n_tables)
+    return hashes
+
+
+def _import_lshash() -> Any:
+    """The class of lshash3, whose import warns of old packages; nothing of that reaches the user."""
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            from lshash.lshash import LSHash
+    except ImportError as cause:
+        raise LookalikeError(
+            f"engine lshash3 cannot be used here ({cause}); it installs on Python 3.11 only: "
+            "choose index.engine: lookalike"
+        ) from cause
+    return LSHash

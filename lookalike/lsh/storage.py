@@ -1,0 +1,123 @@
+"""An index as a folder: arrays in `.npy` files, everything else with sizes and digests in `index.json`.
+
+No pickle. `index.json` is written last, so a folder without it, or one whose files do not agree with it,
+is not taken for an index.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lookalike.errors import IndexFormatError
+from lookalike.files import digest_of, read_json, replacing, sha256_of_file, write_json_atomic
+from lookalike.lsh.content import Content, Segment, content_of_segment
+from lookalike.lsh.hyperplanes import Hyperplanes
+from lookalike.lsh.space import VectorSpace
+from lookalike.lsh.tables import Tables
+
+INDEX_FILE = "index.json"
+FORMAT_VERSION = 1
+# Files up to this size are compared with their digests on every load; larger vectors only by their size
+# and header, so that a large index opens at once.
+DIGEST_LIMIT_BYTES = 64 * 2**20
+
+
+def write_index_folder(folder: Path, engine: str, parameters: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write `arrays` as `.npy` files and then `index.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+        files[name] = {
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of_file(path),
+            "dtype": str(array.dtype),
+            "shape": list(array.shape),
+        }
+    description = {"format": FORMAT_VERSION, "engine": engine, "parameters": parameters, "files": files}
+    write_json_atomic(folder / INDEX_FILE, {**description, "digest": digest_of(description)})
+
+
+def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
+    """The content of `index.json`, of a format that this version reads, and of the engine if one is named.
+
+    Raises:
+        IndexFormatError: missing, not JSON, altered, of another format or another engine.
+    """
+    description = read_json(folder / INDEX_FILE, IndexFormatError)
+    if not isinstance(description, dict) or "format" not in description:
+        raise IndexFormatError(f"{folder / INDEX_FILE} does not describe an index; it was altered")
+    if description["format"] != FORMAT_VERSION:
+        raise IndexFormatError(
+            f"{folder / INDEX_FILE} has format {description['format']}, this version reads {FORMAT_VERSION}; "
+            "build the index again"
+        )
+    digest = description.pop("digest", None)
+    if digest != digest_of(description):
+        raise IndexFormatError(f"{folder / INDEX_FILE} was altered: its digest does not match; build the index again")
+    if engine is not None and description["engine"] != engine:
+        raise IndexFormatError(f"{folder} holds an index of engine {description['engine']}, not {engine}")
+    return description
+
+
+def read_arrays(folder: Path, description: dict[str, Any], mmap: bool) -> dict[str, Any]:
+    """The arrays that `index.json` lists, checked against it; read-only.
+
+    Raises:
+        IndexFormatError: a file is missing, truncated or altered; the message names it.
+    """
+    return {name: _read_array(folder / f"{name}.npy", facts, mmap) for name, facts in description["files"].items()}
+
+
+def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
+    try:
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            raise IndexFormatError(f"{path} has {size} bytes, expected {facts['bytes']}; build the index again")
+        if (size <= DIGEST_LIMIT_BYTES or path.stem != "vectors") and sha256_of_file(path) != facts["sha256"]:
+            raise IndexFormatError(f"{path} was altered: its sha256 is not that of index.json; build the index again")
+        # An array without elements cannot be mapped.
+        mode: Literal["r"] | None = "r" if mmap and 0 not in facts["shape"] else None
+        array = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
+    except (OSError, ValueError) as cause:
+        raise IndexFormatError(f"cannot read {path}: {cause}; build the index again") from cause
+    if str(array.dtype) != facts["dtype"] or list(array.shape) != facts["shape"]:
+        raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
+    array.flags.writeable = False
+    return array
+
+
+def save_index(
+    folder: Path, space: VectorSpace, planes: Hyperplanes, content: Content, options: dict[str, int]
+) -> None:
+    """Write a compacted hyperplane index."""
+    segment = content.main
+    arrays = {
+        "vectors": segment.vectors,
+        "scales": segment.scales,
+        "sketches": segment.sketches,
+        "table_rows": segment.tables.rows,
+        "table_starts": segment.tables.starts,
+        "table_keys": segment.tables.keys,
+        "table_offsets": segment.tables.table_offsets,
+        "ids": content.ids,
+        "mean": space.mean,
+        "normals": planes.normals,
+    }
+    parameters = {"metric": space.metric, "n_bits": planes.n_bits, "n_tables": planes.n_tables, **options}
+    write_index_folder(folder, "lookalike", parameters, arrays)
+
+
+def read_index(folder: Path, mmap: bool) -> tuple[VectorSpace, Hyperplanes, Content, dict[str, int]]:
+    """What `save_index` wrote."""
+    description = read_description(folder, "lookalike")
+    arrays, parameters = read_arrays(folder, description, mmap), description["parameters"]
+    space = VectorSpace(parameters["metric"], arrays["mean"])
+    planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
+    tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
+    segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
+    content = content_of_segment(segment, arrays["ids"], space, planes)
+    return space, planes, content, {name: parameters[name] for name in ("probes", "rerank", "seed")}

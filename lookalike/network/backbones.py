@@ -1,0 +1,124 @@
+"""Bodies by name: any network of torchvision or timm, without its pooling and its classifier.
+
+A plain name is looked up in torchvision first, then in timm; `torchvision:NAME` and `timm:NAME` choose one.
+"""
+
+import difflib
+import importlib.util
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LIBRARIES = ("torchvision", "timm")
+# A registered constructor, possibly under further decorators.
+_REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@[^\n]*(?:\n[^\n@d)]*)*\n|\)\n)*?def (\w+)\(", re.MULTILINE)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network's name and the library that builds it."""
+
+    library: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.library}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Body:
+    """A network up to its feature map, and the input normalization that its weights expect."""
+
+    backbone: Backbone
+    module: "nn.Module"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@cache
+def backbone_names(library: str) -> frozenset[str]:
+    """Return the names that a library registers, read from its sources: importing both libraries would take seconds."""
+    spec = importlib.util.find_spec(library)
+    if spec is None or spec.origin is None:
+        return frozenset()
+    sources = (Path(spec.origin).parent / "models").glob("*.py")
+    return frozenset(name for source in sources for name in _REGISTERED.findall(source.read_text(encoding="utf-8")))
+
+
+def find_backbone(text: str) -> Backbone:
+    """Return the backbone that `text` names; ConfigError with close matches if there is none."""
+    library, separator, name = text.rpartition(":")
+    if separator and library not in LIBRARIES:
+        raise ConfigError(f"training.backbone: unknown library {library!r} in {text!r}; use torchvision: or timm:")
+    # timm names pretrained variants after a dot: resnet34.a1_in1k.
+    architecture = name.partition(".")[0]
+    for candidate in (library,) if separator else LIBRARIES:
+        if architecture in backbone_names(candidate) and (candidate == "timm" or architecture == name):
+            return Backbone(candidate, name)
+    raise ConfigError(_unknown_backbone_message(text, architecture))
+
+
+def _unknown_backbone_message(text: str, architecture: str) -> str:
+    names = sorted(backbone_names("torchvision") | backbone_names("timm"))
+    close = difflib.get_close_matches(architecture, names, n=5, cutoff=0.6)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    return (
+        f"training.backbone: {text!r} is no network of torchvision or timm; {hint}"
+        f'All {len(names)} names: python -c "import timm, torchvision; '
+        'print(timm.list_models(), torchvision.models.list_models())"'
+    )
+
+
+def build_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None] | None = None) -> Body:
+    """Return a body, randomly initialized, after `load_weights` was called with the whole network."""
+    builder = _torchvision_body if backbone.library == "torchvision" else _timm_body
+    return builder(backbone, load_weights or (lambda network: None))
+
+
+def _torchvision_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None]) -> Body:
+    from torchvision import models
+
+    options: dict[str, Any] = {"weights": None}
+    if backbone.name in {"googlenet", "inception_v3"}:
+        # Otherwise they warn that their initialization will change one day.
+        options |= {"init_weights": False, "aux_logits": False}
+    network: nn.Module = models.get_model(backbone.name, **options)
+    load_weights(network)
+    return Body(backbone, _cut_before_pooling(network, backbone), IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _cut_before_pooling(network: "nn.Module", backbone: Backbone) -> "nn.Module":
+    """Return the direct children of a torchvision network up to its last pooling, in a row."""
+    from torch import nn
+
+    children = dict(network.named_children())
+    pools = [position for position, child in enumerate(children.values()) if "Pool" in type(child).__name__]
+    if pools and pools[-1] > 0:
+        return nn.Sequential(OrderedDict(list(children.items())[: pools[-1]]))
+    if "features" in children:
+        # These apply a ReLU after the features inside their forward method, which is cut off.
+        return nn.Sequential(OrderedDict(features=children["features"], relu=nn.ReLU()))
+    raise ConfigError(
+        f"training.backbone: torchvision's {backbone.name} cannot be cut before its pooling; try timm:{backbone.name}"
+    )
+
+
+def _timm_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None]) -> Body:
+    import timm
+
+    network: Any = timm.create_model(backbone.name, pretrained=False)
+    load_weights(network)
+    settings = network.pretrained_cfg
+    network.reset_classifier(0, global_pool="")
+    return Body(backbone, network, tuple(settings["mean"]), tuple(settings["std"]))

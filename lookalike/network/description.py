@@ -1,0 +1,55 @@
+"""`model.json` and `model.safetensors` as files, read without torch."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+
+from lookalike.errors import ModelError
+from lookalike.files import digest_of, read_json, sha256_of_file
+
+FORMAT_VERSION = 1
+WEIGHTS_NAME = "model.safetensors"
+DESCRIPTION_NAME = "model.json"
+Tensors = TypeVar("Tensors")
+
+
+def fingerprint(description: Mapping[str, Any], layer: str) -> str:
+    """Return the digest of what decides an embedding: the tensors, the preprocessing and the hooked layer.
+
+    The precision is no part of it: bf16 and fp32 embeddings of one model may be compared.
+    """
+    return digest_of(
+        {
+            "format_version": FORMAT_VERSION,
+            "weights_sha256": description["weights_sha256"],
+            "preprocessing": description["preprocessing"],
+            "layer": layer,
+        }
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return `model.json` of a model folder; ModelError if it is missing, damaged or of another format."""
+    description = read_json(folder / DESCRIPTION_NAME, ModelError)
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"{folder / DESCRIPTION_NAME} is no model description of format version {FORMAT_VERSION}; train it again"
+        )
+    return description
+
+
+def read_tensors(folder: Path, description: Mapping[str, Any], load: Callable[[Path], Tensors]) -> Tensors:
+    """Return what `load` makes of the folder's tensors; ModelError if they are missing, damaged or others."""
+    path = folder / WEIGHTS_NAME
+    try:
+        digest = sha256_of_file(path)
+    except OSError as cause:
+        raise ModelError(f"cannot read {path}: {cause.strerror or cause}; train the model again") from cause
+    if digest != description.get("weights_sha256"):
+        raise ModelError(f"{path} does not have the digest that {DESCRIPTION_NAME} states; train the model again")
+    try:
+        return load(path)
+    except SafetensorError as cause:
+        raise ModelError(f"{path} is no readable safetensors file ({cause}); train the model again") from cause

@@ -1,0 +1,55 @@
+"""The whole network: pixels to normalized input, body, head."""
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.network.head import Head
+from lookalike.network.preprocessing import Preprocessing
+
+
+class Normalize(nn.Module):
+    """Turns 8-bit pixels into the numbers that the body was trained on.
+
+    It is part of the network, so that training, indexing and querying cannot differ in it.
+    """
+
+    def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        # Not buffers: they must stay fp32 when the network is turned to bf16.
+        self._scale = torch.tensor([1 / (255 * channel) for channel in std])[None, :, None, None]
+        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[None, :, None, None]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the normalized fp32 input of pixels (n, 3, h, w) between 0 and 255."""
+        scale, shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
+        return pixels.float().mul_(scale).add_(shift) if pixels.dtype == torch.uint8 else pixels * scale + shift
+
+
+class Network(nn.Module):
+    """`normalize`, `body` and `head` in a row; pixels (n, 3, h, w) in, class scores (n, classes) out."""
+
+    def __init__(self, preprocessing: Preprocessing, body: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.normalize = Normalize(preprocessing.mean, preprocessing.std)
+        self.body = body
+        self.head = head
+        self._body_dtype = torch.float32
+
+    def use_bf16_body(self) -> None:
+        """Store and run the body in bf16; the head, a thousandth of the work, stays fp32."""
+        self.body.bfloat16()
+        self._body_dtype = torch.bfloat16
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pooled features (n, C) of the body, fp32."""
+        pooled: Tensor = self.head.pool(self.body(self._body_input(pixels)))
+        return pooled
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Class scores (n, classes)."""
+        scores: Tensor = self.head(self.body(self._body_input(pixels)))
+        return scores
+
+    def _body_input(self, pixels: Tensor) -> Tensor:
+        normalized: Tensor = self.normalize(pixels)
+        return normalized.to(self._body_dtype)

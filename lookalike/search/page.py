@@ -1,0 +1,60 @@
+"""The result as one self-contained HTML page: images inside, no script, nothing fetched."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import ImageError
+from lookalike.files import write_bytes_atomic
+from lookalike.images import open_image
+from lookalike.search.results import QueryResult
+
+_QUERY_SIDE = 320
+_TILE_SIDE = 220
+_JPEG_QUALITY = 85
+
+
+def save_page(results: Sequence[QueryResult], path: Path) -> None:
+    """Write the page of one or more results to `path`, whole or not at all."""
+    write_bytes_atomic(path, render_page(results).encode())
+
+
+def render_page(results: Sequence[QueryResult]) -> str:
+    """The page as text; every name, label and error in it is escaped."""
+    # Jinja2, for its escaping: file names and labels are whatever somebody called their files.
+    from jinja2 import Environment
+
+    template = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(results=[_as_values(result) for result in results])
+
+
+def _as_values(result: QueryResult) -> dict[str, Any]:
+    neighbors = [
+        {
+            "rank": neighbor.rank,
+            "label": neighbor.label,
+            "path": neighbor.path,
+            "image_id": neighbor.image_id,
+            "similarity": f"{neighbor.similarity:.3f}",
+            "image": _data_uri(result.dataset_root / neighbor.path, _TILE_SIDE),
+        }
+        for neighbor in result.neighbors
+    ]
+    return {**result.as_json(), "image": _data_uri(result.query_image, _QUERY_SIDE), "neighbors": neighbors}
+
+
+def _data_uri(source: Path | bytes, side: int) -> str | None:
+    """A small JPEG of the image as a data URI, or None if it cannot be shown."""
+    if not source:
+        return None
+    try:
+        image = open_image(source, target_size=side)
+    except ImageError:
+        return None
+    image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,54 @@
+"""The answer to a query, as plain values."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """One answer. `path` is relative to the dataset's root; `rank` counts from 1.
+
+    `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
+    1 / (1 + distance) for Euclidean: larger is more similar, at most 1.
+    """
+
+    rank: int
+    image_id: str
+    path: str
+    label: str
+    distance: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """The answer to one query, nearest first; `error` is set and `neighbors` empty if it failed.
+
+    `candidates` counts the images whose distance was computed, `latency_ms` the time for decoding,
+    embedding and search together. `dataset_root` is where the neighbors' paths begin, and
+    `query_image` the bytes of the query image as it was given.
+    """
+
+    query: str
+    neighbors: tuple[Neighbor, ...]
+    candidates: int
+    latency_ms: float
+    error: str | None = None
+    dataset_root: Path = Path()
+    query_image: bytes = b""
+
+    def as_json(self) -> dict[str, Any]:
+        """The public form: plain values, without the image."""
+        return {
+            "query": self.query,
+            "error": self.error,
+            "neighbors": [asdict(neighbor) for neighbor in self.neighbors],
+            "candidates": self.candidates,
+            "latency_ms": self.latency_ms,
+        }
+
+
+def similarity_of(distance: float, metric: str) -> float:
+    """The similarity that belongs to a distance, rounded for people; see Neighbor."""
+    return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)

@@ -1,0 +1,204 @@
+"""The five stages as the store sees them: what each reads, which settings and code decide it, how it is built.
+
+A stage's config section, task file, logic and artifact folder go together:
+
+    dataset     download_dataset   lookalike.dataset      -> catalog of images, split
+    training    fine_tune          lookalike.training     -> network
+    embedding   embed_all          lookalike.embedding    -> one vector an image
+    index       build_lsh          lookalike.lsh          -> hash index
+    evaluation  evaluate_recall    lookalike.evaluation   -> figures
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lookalike.code_version import code_version
+from lookalike.config import EvaluationConfig, LookalikeConfig
+from lookalike.disk import check_free_disk
+from lookalike.errors import ArtifactError
+from lookalike.files import read_json
+from lookalike.store import ArtifactReference, StepSpec, Store
+
+Folders = Mapping[str, Path]
+_NUMERIC_LIBRARIES = ("torch", "timm", "torchvision", "numpy")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; `build` takes the configuration, the inputs' folders, its own folder, and the artifact root."""
+
+    name: str
+    inputs: tuple[str, ...]
+    logic: str
+    libraries: tuple[str, ...]
+    settings: Callable[[LookalikeConfig], dict[str, Any]]
+    build: Callable[[LookalikeConfig, Folders, Path, Path], Mapping[str, Any]]
+    resumable: bool = False
+    timed_files: tuple[str, ...] = ()
+
+    def spec(self, config: LookalikeConfig, inputs: Mapping[str, str]) -> StepSpec:
+        """What decides this stage's output, given the digests of its inputs."""
+        return StepSpec(self.name, self.version(), self.settings(config), dict(inputs))
+
+    def version(self) -> str:
+        """The version of the code that this stage runs, libraries included."""
+        return code_version((self.logic,), self.libraries)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage: where its artifact is, and whether it was there already."""
+
+    artifact: ArtifactReference
+    cached: bool
+
+
+def run_stage(store: Store, config: LookalikeConfig, name: str, inputs: Mapping[str, ArtifactReference]) -> StageResult:
+    """The stage's artifact, built now if the store does not have it; `inputs` by stage name."""
+    stage = STAGES[name]
+    kept = _kept_model(store, config, inputs["download_dataset"].folder) if name == "fine_tune" else None
+    if kept is not None:
+        return StageResult(kept, cached=True)
+    folders = {step: inputs[step].folder for step in stage.inputs}
+    spec = stage.spec(config, {step: inputs[step].digest for step in stage.inputs})
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        check_free_disk(store.root, name, config, {step: inputs[step].summary for step in stage.inputs})
+        return stage.build(config, folders, folder, store.root)
+
+    reference, cached = store.ensure(spec, build, resumable=stage.resumable, timed_files=stage.timed_files)
+    return StageResult(reference, cached)
+
+
+def find_stages(store: Store, config: LookalikeConfig) -> dict[str, ArtifactReference | None]:
+    """For each stage, in order, its artifact under this configuration, or None where it is stale.
+
+    A stage whose inputs are stale is stale too: its key is not known before they are built.
+    """
+    found: dict[str, ArtifactReference | None] = {}
+    for name, stage in STAGES.items():
+        digests = {step: reference.digest for step in stage.inputs if (reference := found[step]) is not None}
+        if len(digests) < len(stage.inputs):
+            found[name] = None
+            continue
+        dataset = found.get("download_dataset")
+        kept = _kept_model(store, config, dataset.folder) if name == "fine_tune" and dataset else None
+        found[name] = kept or store.check(stage.spec(config, digests))
+    return found
+
+
+def _kept_model(store: Store, config: LookalikeConfig, dataset_folder: Path) -> ArtifactReference | None:
+    """The published model, if `training.retrain` says to keep it although the images have changed.
+
+    It must have been trained with the same settings, and be whole; for `on_new_labels` it must know
+    every label.
+    """
+    if config.training.retrain == "always":
+        return None
+    current = store.find_current()
+    if current is None or _training_settings(current["config"]["training"]) != _training_settings(
+        config.training.model_dump(mode="json")
+    ):
+        return None
+    if config.training.retrain == "on_new_labels" and not _knows_all_labels(store, current, dataset_folder):
+        return None
+    return store.find("fine_tune", store.root / current["artifacts"]["fine_tune"])
+
+
+def _knows_all_labels(store: Store, current: Mapping[str, Any], dataset_folder: Path) -> bool:
+    from lookalike.dataset import open_dataset
+
+    description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
+    return set(open_dataset(dataset_folder).classes) <= set(description["classes"])
+
+
+def _training_settings(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide a model; when to train anew is none of them."""
+    return {name: value for name, value in section.items() if name != "retrain"}
+
+
+def _dataset_settings(config: LookalikeConfig) -> dict[str, Any]:
+    from lookalike.dataset import source_fingerprint
+
+    return {**config.dataset.model_dump(mode="json"), "content": source_fingerprint(config.dataset)}
+
+
+def _evaluation_settings(config: LookalikeConfig) -> dict[str, Any]:
+    return config.evaluation.model_dump(mode="json", exclude=set(EvaluationConfig.GATE_KEYS))
+
+
+def _download_dataset(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
+    from lookalike.dataset import download_dataset
+
+    return asdict(download_dataset(config.dataset, folder, root / "downloads"))
+
+
+def _fine_tune(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
+    from lookalike.training import fine_tune
+
+    return asdict(fine_tune(config.training, inputs["download_dataset"], folder))
+
+
+def _embed_all(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
+    from lookalike.embedding import embed_all
+
+    # Vectors that other code computed may be other vectors.
+    earlier = Store(root).finished_folders("embed_all", STAGES["embed_all"].version())
+    return asdict(embed_all(config.embedding, inputs["download_dataset"], inputs["fine_tune"], folder, earlier))
+
+
+def _build_lsh(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
+    from lookalike.lsh.stage import build_lsh
+
+    return build_lsh(config.index, inputs["embed_all"], folder)
+
+
+def _evaluate_recall(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
+    from lookalike.evaluation import evaluate_recall
+
+    return evaluate_recall(config.evaluation, inputs["fine_tune"], inputs["embed_all"], inputs["build_lsh"], folder)
+
+
+STAGES: Mapping[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("download_dataset", (), "lookalike.dataset", ("pillow",), _dataset_settings, _download_dataset),
+        Stage(
+            "fine_tune",
+            ("download_dataset",),
+            "lookalike.training",
+            (*_NUMERIC_LIBRARIES, "fastai"),
+            lambda config: _training_settings(config.training.model_dump(mode="json")),
+            _fine_tune,
+            timed_files=("history.csv",),
+        ),
+        Stage(
+            "embed_all",
+            ("download_dataset", "fine_tune"),
+            "lookalike.embedding",
+            _NUMERIC_LIBRARIES,
+            lambda config: config.embedding.model_dump(mode="json"),
+            _embed_all,
+            resumable=True,
+        ),
+        Stage(
+            "build_lsh",
+            ("embed_all",),
+            "lookalike.lsh.stage",
+            ("numpy",),
+            lambda config: config.index.model_dump(mode="json"),
+            _build_lsh,
+        ),
+        Stage(
+            "evaluate_recall",
+            ("fine_tune", "embed_all", "build_lsh"),
+            "lookalike.evaluation",
+            ("numpy",),
+            _evaluation_settings,
+            _evaluate_recall,
+            timed_files=("metrics.json", "report.md"),
+        ),
+    )
+}

@@ -1,0 +1,312 @@
+"""The artifact store: content-addressed, crash-safe, and without any Prefect.
+
+Layout below the root::
+
+    <step>/<key>/manifest.json         written last, atomically: the artifact exists from then on
+    <step>/<key>/<attempt>/...         the files of the attempt that the manifest names
+    <step>/<key>/partial/...           work in progress; a resumable step finds it again after a crash
+    builds/<build_id>.json             one record a finished build, published or refused
+    current.json                       a copy of the published build's record
+    locks/<step>-<key>.lock            held by flock while a step is built: the kernel drops it with the process
+
+The key of a step is the digest of its name, its code version, its settings and the digests of
+what it reads. Keys chain through output digests: an artifact that is rebuilt to the same bytes
+leaves everything after it cached.
+"""
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import ArtifactError
+from lookalike.files import TEMPORARY_PREFIX, digest_of, read_json, sha256_of_file, write_json_atomic
+from lookalike.locks import exclusive_lock
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+PARTIAL = "partial"
+_MANIFEST_ENTRIES = frozenset({"spec", "key", "attempt", "files", "digest", "summary", "seconds"})
+_RECORD_ENTRIES = frozenset({"build_id", "sequence"})
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """Everything that decides what a step produces."""
+
+    step: str
+    code_version: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """The step's cache key: 20 hexadecimal digits."""
+        return digest_of(self.as_json())[:20]
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return {
+            "step": self.step,
+            "code_version": self.code_version,
+            "settings": dict(self.settings),
+            "inputs": dict(self.inputs),
+        }
+
+
+@dataclass(frozen=True)
+class ArtifactReference:
+    """A finished artifact: what tasks hand to each other instead of data."""
+
+    step: str
+    key: str
+    digest: str
+    folder: Path
+    summary: Mapping[str, Any]
+    seconds: float
+
+
+# Fills a folder and returns a small JSON-able summary of what it made.
+BuildFunction = Callable[[Path], Mapping[str, Any]]
+
+
+class Store:
+    """Finds, builds and verifies artifacts below one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check(self, spec: StepSpec, *, deep: bool = False) -> ArtifactReference | None:
+        """The artifact of `spec`, or None if it is missing, incomplete or damaged.
+
+        Trusts a file whose size and modification time are those of the manifest, and hashes one
+        whose time differs; `deep` hashes every file.
+        """
+        manifest_path = self._step_folder(spec.step, spec.key) / MANIFEST
+        if not manifest_path.is_file():
+            return None
+        try:
+            manifest = read_manifest(manifest_path)
+        except ArtifactError as error:
+            logger.warning("%s; building it again", error)
+            return None
+        reference = self._reference(manifest)
+        damage = damaged_files(reference.folder, manifest["files"], deep=deep)
+        if damage:
+            logger.warning("%s is damaged (%s); building it again", reference.step, "; ".join(damage[:3]))
+            return None
+        return reference
+
+    def ensure(
+        self, spec: StepSpec, build: BuildFunction, *, resumable: bool = False, timed_files: Collection[str] = ()
+    ) -> tuple[ArtifactReference, bool]:
+        """The artifact of `spec` and whether it was already there; builds it if not.
+
+        `build` fills a private folder. Nobody else builds the same artifact meanwhile: another
+        process waits here, and then finds it done. A `resumable` build is handed what a killed
+        one left behind. `timed_files` hold seconds that were measured: they are checked for damage
+        like all others, but are no part of the artifact's digest, which would else differ each time.
+        """
+        reference = self.check(spec)
+        if reference is not None:
+            return reference, True
+        with exclusive_lock(self.root, f"{spec.step}-{spec.key}", waiting_for=spec.step):
+            reference = self.check(spec)
+            if reference is not None:
+                return reference, True
+            return self._build(spec, build, resumable=resumable, timed_files=timed_files), False
+
+    def finished_folders(self, step: str, code_version: str) -> list[Path]:
+        """The folders of all artifacts that a version of a step's code has finished; they may be damaged."""
+        return [
+            self._reference(manifest).folder
+            for manifest in self._manifests()
+            if (manifest["spec"]["step"], manifest["spec"]["code_version"]) == (step, code_version)
+        ]
+
+    def references(self) -> list[ArtifactReference]:
+        """All finished artifacts of all steps; those whose manifest is unreadable are passed over."""
+        return [self._reference(manifest) for manifest in self._manifests()]
+
+    def find(self, step: str, folder: Path) -> ArtifactReference | None:
+        """The finished artifact of a step whose files are in `folder`, if they are all there and whole."""
+        for reference in self.references():
+            if reference.step == step and reference.folder == folder:
+                manifest = read_manifest(folder.parent / MANIFEST)
+                return None if damaged_files(folder, manifest["files"], deep=False) else reference
+        return None
+
+    def read_current(self) -> dict[str, Any] | None:
+        """The record of the published build, or None before the first one; a damaged one raises ArtifactError."""
+        path = self.root / "current.json"
+        return read_record(path) if path.is_file() else None
+
+    def find_current(self) -> dict[str, Any] | None:
+        """As `read_current`, but a damaged record counts as none: a build goes on, and writes a new one."""
+        try:
+            return self.read_current()
+        except ArtifactError as error:
+            logger.warning("%s; this build will replace it", error)
+            return None
+
+    def read_builds(self) -> list[dict[str, Any]]:
+        """The records of all finished builds, refused ones too, in the order in which they were made.
+
+        A damaged record is passed over with a warning: it must not stop every later build.
+        """
+        records = []
+        for path in self.build_records():
+            try:
+                records.append(read_record(path))
+            except ArtifactError as error:
+                logger.warning("%s; it is left out", error)
+        return sorted(records, key=lambda record: int(record["sequence"]))
+
+    def build_records(self) -> list[Path]:
+        """The files of all finished builds' records; they may be damaged."""
+        return sorted((self.root / "builds").glob("*.json"))
+
+    def write_build(self, record: Mapping[str, Any], *, publish: bool) -> None:
+        """Keep the record of a finished build; `publish` makes it the one that queries answer from.
+
+        Builds are numbered, since a clock can go backwards.
+        """
+        numbers = [build["sequence"] for build in self.read_builds()]
+        numbered = {**record, "sequence": max(numbers, default=0) + 1}
+        write_json_atomic(self.root / "builds" / f"{record['build_id']}.json", numbered)
+        if publish:
+            self.make_current(numbered)
+
+    def make_current(self, record: Mapping[str, Any]) -> None:
+        """Let queries answer from a build from now on; those that are open keep theirs."""
+        write_json_atomic(self.root / "current.json", record)
+
+    def relative(self, folder: Path) -> str:
+        """A folder of the store as a path relative to the root, with forward slashes."""
+        return folder.relative_to(self.root).as_posix()
+
+    def _build(
+        self, spec: StepSpec, build: BuildFunction, *, resumable: bool, timed_files: Collection[str]
+    ) -> ArtifactReference:
+        step_folder = self._step_folder(spec.step, spec.key)
+        partial = step_folder / PARTIAL
+        _prepare(partial, resumable=resumable)
+        started = time.perf_counter()
+        summary = build(partial)
+        seconds = time.perf_counter() - started
+        # A new name for each attempt: a reader of the previous one keeps a whole view of it.
+        attempt = f"attempt-{uuid.uuid4().hex[:12]}"
+        manifest = _manifest(spec, partial, attempt, dict(summary), seconds, timed_files)
+        # The files must be on the disk before the manifest says that they are. One call: an
+        # fsync for each of 9,000 images takes half a minute.
+        os.sync()
+        # Only now, at the last moment: a build that is killed before can still go on in its partial folder.
+        partial.rename(step_folder / attempt)
+        write_json_atomic(step_folder / MANIFEST, manifest)
+        return self._reference(manifest)
+
+    def _manifests(self) -> Iterator[dict[str, Any]]:
+        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            with suppress(ArtifactError):
+                yield read_manifest(path)
+
+    def _reference(self, manifest: Mapping[str, Any]) -> ArtifactReference:
+        step, key = manifest["spec"]["step"], manifest["key"]
+        return ArtifactReference(
+            step=step,
+            key=key,
+            digest=manifest["digest"],
+            folder=self._step_folder(step, key) / manifest["attempt"],
+            summary=manifest["summary"],
+            seconds=manifest["seconds"],
+        )
+
+    def _step_folder(self, step: str, key: str) -> Path:
+        return self.root / step / key
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest's content; raises ArtifactError if it is unreadable or of another format."""
+    manifest = read_json(path, ArtifactError)
+    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(f"{path} is not a manifest of format {FORMAT_VERSION}")
+    missing = _MANIFEST_ENTRIES - manifest.keys()
+    if missing:
+        raise ArtifactError(f"{path} was altered: it lacks {', '.join(sorted(missing))}")
+    return manifest
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a build; raises ArtifactError if it is unreadable or not a record."""
+    record = read_json(path, ArtifactError)
+    if not isinstance(record, dict) or not record.keys() >= _RECORD_ENTRIES:
+        raise ArtifactError(f"{path} is not the record of a build; it was altered")
+    return record
+
+
+def damaged_files(folder: Path, files: Mapping[str, Mapping[str, Any]], *, deep: bool) -> list[str]:
+    """What is wrong with the files of an artifact, one text each; empty when all is well."""
+    return [f"{name}: {problem}" for name, entry in files.items() if (problem := _problem(folder / name, entry, deep))]
+
+
+def _problem(path: Path, entry: Mapping[str, Any], deep: bool) -> str | None:
+    try:
+        status = path.stat()
+        if status.st_size != entry["size_bytes"]:
+            return f"{status.st_size} bytes instead of {entry['size_bytes']}"
+        unchanged = status.st_mtime_ns == entry["mtime_ns"] and not deep
+        if unchanged or sha256_of_file(path) == entry["sha256"]:
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return "its content has changed"
+
+
+def _prepare(partial: Path, *, resumable: bool) -> None:
+    """An empty folder to build in, or for a resumable build what a killed one finished."""
+    if not resumable:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    # Half-written files of a killed build would else become part of the artifact.
+    for path in partial.rglob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink()
+
+
+def _manifest(
+    spec: StepSpec,
+    folder: Path,
+    attempt: str,
+    summary: dict[str, Any],
+    seconds: float,
+    timed_files: Collection[str],
+) -> dict[str, Any]:
+    files = {path.relative_to(folder).as_posix(): _file_entry(path) for path in _files_below(folder)}
+    return {
+        "format_version": FORMAT_VERSION,
+        "spec": spec.as_json(),
+        "key": spec.key,
+        "attempt": attempt,
+        "files": files,
+        "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if name not in timed_files}),
+        "summary": summary,
+        "seconds": round(seconds, 3),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256_of_file(path)}

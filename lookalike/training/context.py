@@ -1,0 +1,93 @@
+"""What the steps of one training share, and how it is set up."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from lookalike.config import TrainingConfig
+from lookalike.dataset import Dataset
+from lookalike.network.arithmetic import ResolvedPrecision, best_device, resolve_precision
+from lookalike.network.backbones import Body
+from lookalike.network.head import feature_layout
+from lookalike.network.model_folder import HeadShape
+from lookalike.network.network import Network
+from lookalike.network.preprocessing import Preprocessing
+from lookalike.training.batches import LabelledImages
+from lookalike.training.features import FrozenLayers
+from lookalike.training.loop import EpochRecord
+
+
+@dataclass
+class Training:
+    """What the steps of one training share, and what they have found so far."""
+
+    config: TrainingConfig
+    preprocessing: Preprocessing
+    train: LabelledImages
+    valid: LabelledImages
+    head_shape: HeadShape
+    network: Network
+    device: torch.device
+    precision: ResolvedPrecision
+    folder: Path
+    epochs: list[EpochRecord] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def frozen(self) -> FrozenLayers:
+        """Runs frozen layers over images as this training is set up."""
+        return FrozenLayers(self.preprocessing, self.device, self.precision, self.config.seed)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds that the block takes to `seconds[step]`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def labelled_images(dataset: Dataset, split: str) -> LabelledImages:
+    """Return the images of one split, in the order of the catalog."""
+    numbers = {name: number for number, name in enumerate(dataset.classes)}
+    columns = dataset.catalog.select(["path", "label", "split"]).to_pydict()
+    rows = [row for row, name in enumerate(columns["split"]) if name == split]
+    labels = torch.tensor([numbers[columns["label"][row]] for row in rows], dtype=torch.int64)
+    return LabelledImages(dataset.root, [columns["path"][row] for row in rows], labels)
+
+
+def prepare(
+    config: TrainingConfig, body: Body, train: LabelledImages, valid: LabelledImages, classes: int, folder: Path
+) -> Training:
+    """Return the network with a fresh head, and everything else that the steps of training share.
+
+    Large intermediate results go to temporary files in `folder`, which are removed again.
+    """
+    device = best_device()
+    preprocessing = Preprocessing(config.image_size, config.resize, body.mean, body.std)
+    body.module.eval()
+    with torch.inference_mode():
+        shape = tuple(body.module(torch.zeros(1, 3, config.image_size, config.image_size)).shape)
+    features = _feature_count(body, shape)
+    head_shape = HeadShape(
+        in_features=features,
+        units=config.embedding_units,
+        classes=classes,
+        layout=feature_layout(shape, features),
+        activation=config.activation,
+        classifier=config.classifier,
+        dropout=config.dropout,
+    )
+    network = Network(preprocessing, body.module, head_shape.build())
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = resolve_precision(config.precision, device)
+    return Training(config, preprocessing, train, valid, head_shape, network, device, precision, folder)
+
+
+def _feature_count(body: Body, shape: tuple[int, ...]) -> int:
+    """Return the number of channels: timm networks state it, torchvision's are channels-first."""
+    stated = getattr(body.module, "num_features", None)
+    return int(stated) if body.backbone.library == "timm" and isinstance(stated, int) and stated in shape else shape[1]

@@ -1,0 +1,142 @@
+"""The two training loops, both fastai's: the head alone on stored features, and the whole network on images."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.config import TrainingConfig
+from lookalike.network.arithmetic import ResolvedPrecision, one_thread
+from lookalike.network.head import Head
+from lookalike.progress import progress_bar
+from lookalike.training.callbacks import autocast_callback, progress_callback, replica_callback
+from lookalike.training.replicas import replica_count, replicated
+
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+
+# Features cost nothing to load, so the frozen stage can afford the batch size with the best gradients.
+FEATURE_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the per-epoch table."""
+
+    stage: str
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    accuracy: float
+    seconds: float
+
+
+class HeadOnFeatures(nn.Module):
+    """The head without its pooling, for features that are pooled already."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Class scores (n, classes) of features (n, C)."""
+        return self.head.classify(pooled)
+
+
+def train_head(
+    head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, stage: str
+) -> list[EpochRecord]:
+    """Teach a head on batches of pooled features, one-cycle, and return the table of epochs."""
+    with _quiet_fastai():
+        # They add fit_one_cycle and no_bar to Learner.
+        from fastai.callback import progress as progress
+        from fastai.callback import schedule as schedule
+        from fastai.data.core import DataLoaders
+        from fastai.learner import Learner
+        from fastai.metrics import accuracy
+
+        device = next(head.parameters()).device
+        loaders = DataLoaders(train, valid, device=device)
+        loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        learner = Learner(loaders, HeadOnFeatures(head), loss_func=loss, metrics=accuracy)
+        with one_thread():
+            return _fit(learner, epochs, config.frozen_learning_rate, stage)
+
+
+def train_network(
+    layers: nn.Module,
+    head: Head,
+    train: Iterable[Any],
+    valid: Iterable[Any],
+    config: TrainingConfig,
+    device: torch.device,
+    precision: ResolvedPrecision,
+) -> list[EpochRecord]:
+    """Teach layers of the body and the head together, one-cycle, and return the table of epochs.
+
+    The earlier half of the layers, the later half and the head learn at rates between the two of
+    `unfrozen_learning_rates` (discriminative rates, Howard and Ruder 2018).
+    """
+    with _quiet_fastai():
+        from fastai.callback import progress as progress
+        from fastai.callback import schedule as schedule
+        from fastai.data.core import DataLoaders
+        from fastai.metrics import accuracy
+        from fastai.vision.learner import vision_learner
+
+        loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        learner = vision_learner(
+            DataLoaders(train, valid, device=device),
+            # vision_learner cuts off everything from the last pooling on, whatever its `cut` says.
+            lambda pretrained: nn.Sequential(layers, nn.AdaptiveAvgPool2d(1)),
+            normalize=False,
+            n_out=head.classes,
+            custom_head=head,
+            init=None,
+            splitter=parameter_groups,
+            loss_func=loss,
+            metrics=accuracy,
+            cbs=autocast_callback(device, precision),
+        )
+        learner.model.to(device=device, memory_format=torch.channels_last)
+        learner.unfreeze()
+        rates = slice(*config.unfrozen_learning_rates)
+        count = replica_count(config.batch_size, device)
+        if count == 1:
+            return _fit(learner, config.unfrozen_epochs, rates, "unfrozen")
+        with replicated(learner.model, loss, count, precision) as replicas:
+            learner.add_cb(replica_callback(replicas))
+            return _fit(learner, config.unfrozen_epochs, rates, "unfrozen")
+
+
+def parameter_groups(model: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the parameters of a (body, head) pair in three groups: earlier and later half of the body, head."""
+    body, head = model.children()
+    parameters = list(body.parameters())
+    middle = len(parameters) // 2
+    return [parameters[:middle], parameters[middle:], list(head.parameters())]
+
+
+def _fit(learner: "Learner", epochs: int, learning_rate: Any, stage: str) -> list[EpochRecord]:
+    steps = epochs * len(learner.dls.train)
+    seconds: list[float] = []
+    with progress_bar(f"{stage} training", steps, unit="step") as bar, learner.no_logging(), learner.no_bar():
+        learner.fit_one_cycle(epochs, learning_rate, cbs=progress_callback(bar, seconds))
+    table = enumerate(zip(learner.recorder.values, seconds, strict=True), start=1)
+    return [
+        EpochRecord(stage, epoch, float(train_loss), float(valid_loss), float(accuracy), elapsed)
+        for epoch, ((train_loss, valid_loss, accuracy), elapsed) in table
+    ]
+
+
+class _quiet_fastai(warnings.catch_warnings):
+    """Hides what fastai's import and loop warn about and a user cannot change."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="fastai")

@@ -1,0 +1,110 @@
+"""Training on all cores of a processor: each core takes its share of a batch through a copy of the network.
+
+One batch on all cores makes the threads meet after every layer, forth and back; if another program holds a
+core for a moment, all wait. Copies meet once a step. All copies share the memory of the parameters; each has
+gradients and BatchNorm statistics of its own, and the statistics of the first are the ones that stay.
+"""
+
+import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.network.arithmetic import ResolvedPrecision, autocast, one_thread
+from lookalike.network.head import SeededDropout
+from lookalike.network.prefetch import resolve_workers
+
+# With fewer images in its share, a copy's BatchNorm statistics become noise.
+_MIN_IMAGES_A_REPLICA = 8
+
+
+def replica_count(batch_size: int, device: torch.device) -> int:
+    """Return how many copies pay: one a core, but none with too few images, and one on a GPU."""
+    return 1 if device.type != "cpu" else max(1, min(resolve_workers("auto"), batch_size // _MIN_IMAGES_A_REPLICA))
+
+
+class Replicas:
+    """Computes the loss of a batch and its gradients, on several cores; see `replicated`."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> None:
+        self._models = [model, *(_sharing_copy(model) for _ in range(count - 1))]
+        self._loss = loss
+        self._precision = precision
+        self._pool = ThreadPoolExecutor(count, "lookalike-replica", lambda: torch.set_num_threads(1))
+
+    def backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch, and leave its gradients in the model's parameters."""
+        n_chunks = min(len(self._models), max(1, len(labels) // 2))
+        chunks = zip(self._models, images.tensor_split(n_chunks), labels.tensor_split(n_chunks), strict=False)
+        shares = [
+            self._pool.submit(self._backward_share, model, some, theirs, len(theirs) / len(labels))
+            for model, some, theirs in chunks
+        ]
+        total = torch.stack([share.result() for share in shares]).sum()
+        self._collect_gradients()
+        return total
+
+    def _backward_share(self, model: nn.Module, images: Tensor, labels: Tensor, weight: float) -> Tensor:
+        with torch.enable_grad():
+            with autocast(images.device, self._precision):
+                scores = model(images)
+            loss: Tensor = self._loss(scores.float(), labels) * weight
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the model's scores, the images shared among the cores; the model is in evaluation mode."""
+        shares = [
+            self._pool.submit(self._predict_share, some) for some in images.tensor_split(len(self._models)) if len(some)
+        ]
+        return torch.cat([share.result() for share in shares])
+
+    def _predict_share(self, images: Tensor) -> Tensor:
+        # Evaluation changes nothing in the model, so that all threads can use the first copy and its statistics.
+        with torch.no_grad(), autocast(images.device, self._precision):
+            scores: Tensor = self._models[0](images)
+        return scores.float()
+
+    def _collect_gradients(self) -> None:
+        """Add the gradients of the copies to those of the model, in a fixed order."""
+        first, *others = [list(model.parameters()) for model in self._models]
+        for parameters in others:
+            for mine, theirs in zip(first, parameters, strict=True):
+                if theirs.grad is not None and mine.grad is not None:
+                    mine.grad += theirs.grad
+                theirs.grad = None
+
+    def set_training(self, training: bool) -> None:
+        """Put all copies in training or evaluation mode."""
+        for model in self._models:
+            model.train(training)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True)
+
+
+@contextmanager
+def replicated(model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> Iterator[Replicas]:
+    """Yield the copies of a model; at the end their threads stop and torch's number of threads is as before."""
+    with one_thread():
+        replicas = Replicas(model, loss, count, precision)
+        try:
+            yield replicas
+        finally:
+            replicas.close()
+
+
+def _sharing_copy(model: nn.Module) -> nn.Module:
+    """Return a copy with statistics and gradients of its own whose parameters lie in the same memory."""
+    other = copy.deepcopy(model)
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        theirs.data = mine.data
+        theirs.grad = None
+    for module in other.modules():
+        if isinstance(module, SeededDropout):
+            module.reseed(int(torch.randint(2**31, ())))
+    return other

@@ -1,0 +1,14 @@
+"""Task fine_tune: teach the network the collection's labels."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from lookalike.config import LookalikeConfig
+from lookalike.stages import StageResult
+from tasks.stage_runs import TaskOutcome, run
+
+
+@task(name="fine_tune", cache_policy=NO_CACHE, persist_result=False)
+def fine_tune(config: LookalikeConfig, dataset: StageResult) -> TaskOutcome:
+    """Return the model's artifact; never retried, since training that failed once fails again."""
+    return run(config, "fine_tune", dataset)

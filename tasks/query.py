@@ -1,0 +1,25 @@
+"""Task query: answer queries from the published build, and show the answers on Prefect's pages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from lookalike.descriptions import describe_result
+from lookalike.search import Searcher
+from lookalike.search.output import saver_for
+from tasks.pages import show_markdown
+
+
+@task(name="query", cache_policy=NO_CACHE, persist_result=False)
+def query(root: Path, images: Sequence[str], n: int, exact: bool, output: Path | None) -> list[dict[str, Any]]:
+    """Return one JSON-able result an image, in order; never cached, since the published build may change."""
+    save = saver_for(output)
+    results = Searcher.open(root).query_many(images, n, exact=exact)
+    if output is not None:
+        save(results, output)
+    text = "\n\n".join(describe_result(result) for result in results)
+    show_markdown("query-result", f"```\n{text}\n```", "The most similar images")
+    return [result.as_json() for result in results]

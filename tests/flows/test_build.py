@@ -1,0 +1,137 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import QualityGateError
+from lookalike.search import Searcher
+from lookalike.store import Store
+
+STEPS = ["download_dataset", "fine_tune", "embed_all", "build_lsh", "evaluate_recall"]
+
+
+@pytest.fixture
+def copied_root(built, tmp_path) -> Path:
+    root = tmp_path / "root"
+    shutil.copytree(built[0], root)  # Keeps modification times, so that everything is still fresh.
+    return root
+
+
+def built_steps(outcome) -> list[str]:
+    return [step for step, state in outcome["steps"].items() if state == "built"]
+
+
+def test_the_first_build_makes_everything_and_publishes(built):
+    root, outcome = built
+    assert built_steps(outcome) == STEPS
+    assert outcome["published"]
+    assert json.loads((root / "current.json").read_text())["build_id"] == outcome["build_id"]
+    for relative in outcome["artifacts"].values():
+        assert (root / relative).is_dir()
+
+
+def test_the_metrics_hold_every_public_figure(built):
+    root, outcome = built
+    metrics = outcome["metrics"]
+    assert metrics == json.loads((root / outcome["artifacts"]["evaluate_recall"] / "metrics.json").read_text())
+    for name in ("recall_at_1", "recall_at_10", "recall_at_100", "candidate_fraction", "precision_at_1",
+                 "precision_at_10", "map", "accuracy"):  # fmt: skip
+        assert 0 <= metrics[name] <= 1, name
+    assert metrics["n_images"] == 30
+    assert metrics["n_queries"] == 6
+    for engine in ("lsh", "exact"):
+        assert 0 < metrics["latency_ms"][engine]["p50"] <= metrics["latency_ms"][engine]["p95"]
+    assert set(metrics["baselines"]) == {"lshash3"}
+
+
+def test_a_second_build_does_nothing_and_changes_nothing(build, built):
+    root, first = built
+    before = (root / "current.json").read_bytes()
+    again = build(root)
+    assert built_steps(again) == []
+    assert again["build_id"] == first["build_id"]
+    assert (root / "current.json").read_bytes() == before
+
+
+def test_an_index_setting_rebuilds_index_and_evaluation_alone(build, copied_root):
+    outcome = build(copied_root, "index.n_bits=3", "index.n_tables=4", "index.probes=2")
+    assert built_steps(outcome) == ["build_lsh", "evaluate_recall"]
+
+
+def test_a_query_setting_rebuilds_nothing_but_is_published(build, copied_root):
+    outcome = build(copied_root, "query.n=3")
+    assert built_steps(outcome) == []
+    assert len(Searcher.open(copied_root).query(f"id:{any_image_id(copied_root)}").neighbors) == 3
+
+
+def any_image_id(root: Path) -> str:
+    from lookalike.dataset import open_dataset
+
+    record = Store(root).read_current()
+    return open_dataset(root / record["artifacts"]["download_dataset"]).catalog["image_id"][0].as_py()
+
+
+def test_a_deleted_shard_rebuilds_the_embedding_to_the_same_bytes(build, copied_root):
+    record = Store(copied_root).read_current()
+    (copied_root / record["artifacts"]["embed_all"] / "embeddings-00001.parquet").unlink()
+    outcome = build(copied_root)
+    assert built_steps(outcome) == ["embed_all"]
+    assert Store(copied_root).read_current()["digests"] == record["digests"]
+
+
+def test_a_flipped_byte_of_the_model_rebuilds_the_model(build, copied_root):
+    record = Store(copied_root).read_current()
+    path = copied_root / record["artifacts"]["fine_tune"] / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    assert "fine_tune" in built_steps(build(copied_root))
+
+
+def test_the_gate_refuses_and_the_old_build_stays(build, copied_root):
+    before = (copied_root / "current.json").read_bytes()
+    settings = ("index.n_bits=1", "index.n_tables=1", "index.probes=1", "evaluation.min_recall_at_10=1.0")
+    # lshash3 in plain mode: our own engine fills up a short answer by an exact scan on so small a collection.
+    with pytest.raises(
+        QualityGateError, match=r"recall_at_10 is 0\.\d+ .*demands 1\.0.*nothing was published"
+    ) as caught:
+        build(copied_root, "index.engine=lshash3", *settings)
+    assert not caught.value.outcome["published"]
+    assert (copied_root / "current.json").read_bytes() == before
+    refused = json.loads((copied_root / "builds" / f"{caught.value.outcome['build_id']}.json").read_text())
+    assert refused["published"] is False
+
+
+def test_a_lower_demand_publishes_without_measuring_again(build, copied_root):
+    outcome = build(copied_root, "evaluation.min_recall_at_10=0.1")
+    assert built_steps(outcome) == []
+    assert outcome["published"]
+
+
+def test_a_cached_stage_is_shown_as_such(build, built):
+    from prefect.client.orchestration import get_client
+
+    build(built[0])
+    with get_client(sync_client=True) as client:
+        newest = client.read_task_runs(limit=200)
+    assert "Cached" in {run.state_name for run in newest}
+
+
+def test_the_query_flow_answers_like_the_searcher(built):
+    from flows.query import query
+
+    root, _ = built
+    source = f"id:{any_image_id(root)}"
+    answer = query([source, "absent.jpg"], n=4, root=str(root))
+    assert answer[0]["neighbors"] == Searcher.open(root).query(source, 4).as_json()["neighbors"]
+    assert "absent.jpg does not exist" in answer[1]["error"]
+
+
+def test_the_query_flow_refuses_wrong_parameters(prefect_server):
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.query import query
+
+    with pytest.raises(ParameterTypeError):
+        query(["a.jpg"], n=0)

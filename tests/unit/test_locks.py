@@ -1,0 +1,103 @@
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lookalike.locks import exclusive_lock, hold_shared, shared_lock, try_exclusive
+
+
+def hold(root: Path, name: str, shared: bool, ready, release) -> None:
+    lock = shared_lock(root, name) if shared else exclusive_lock(root, name, waiting_for=name)
+    with lock:
+        ready.set()
+        release.wait(60)
+
+
+class Holder:
+    """Another process that holds a lock until told to let go, or killed."""
+
+    def __init__(self, root: Path, name: str, *, shared: bool = False) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ready, self._release = context.Event(), context.Event()
+        self._process = context.Process(target=hold, args=(root, name, shared, self._ready, self._release))
+
+    def __enter__(self):
+        self._process.start()
+        assert self._ready.wait(60)
+        return self
+
+    def __exit__(self, *_):
+        # To set an event that a killed process was waiting for would wait for that process for ever.
+        if self._process.is_alive():
+            self._release.set()
+        self._process.join(60)
+
+    def let_go(self) -> None:
+        self._release.set()
+
+    def kill(self) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join(60)
+
+
+def test_an_exclusive_lock_keeps_other_processes_out_until_it_is_released(tmp_path):
+    with Holder(tmp_path, "a"), try_exclusive(tmp_path, "a") as is_alone:
+        assert not is_alone
+    with try_exclusive(tmp_path, "a") as is_alone:
+        assert is_alone
+
+
+def test_shared_locks_go_together_but_not_with_an_exclusive_one(tmp_path):
+    with Holder(tmp_path, "a", shared=True), shared_lock(tmp_path, "a"), try_exclusive(tmp_path, "a") as is_alone:
+        assert not is_alone
+
+
+def test_a_lock_ends_with_its_process_however_it_dies(tmp_path):
+    with Holder(tmp_path, "a") as holder:
+        holder.kill()
+        with try_exclusive(tmp_path, "a") as is_alone:
+            assert is_alone
+
+
+def test_locks_of_other_names_do_not_matter(tmp_path):
+    with exclusive_lock(tmp_path, "a", waiting_for="a"), try_exclusive(tmp_path, "b") as is_alone:
+        assert is_alone
+
+
+def test_who_waits_is_told_for_what_and_gets_the_lock_in_the_end(tmp_path, caplog):
+    with Holder(tmp_path, "a") as holder:
+
+        def on_message(record) -> bool:
+            holder.let_go()
+            return True
+
+        caplog.handler.addFilter(on_message)
+        with caplog.at_level("INFO", "lookalike.locks"), exclusive_lock(tmp_path, "a", waiting_for="embed_all"):
+            assert "another process is making embed_all; waiting for it" in caplog.text
+        caplog.handler.removeFilter(on_message)
+
+
+def test_a_held_lock_is_shared_until_its_descriptor_is_closed(tmp_path):
+    descriptor = hold_shared(tmp_path, "a")
+    assert descriptor is not None
+    with try_exclusive(tmp_path, "a") as is_alone:
+        assert not is_alone
+    os.close(descriptor)
+    with try_exclusive(tmp_path, "a") as is_alone:
+        assert is_alone
+
+
+def test_a_root_without_room_for_locks_gives_none(tmp_path):
+    root = tmp_path / "a file"
+    root.write_text("in the way")
+    assert hold_shared(root, "a") is None
+
+
+def test_a_failing_block_releases_its_lock(tmp_path):
+    with pytest.raises(KeyError), exclusive_lock(tmp_path, "a", waiting_for="a"):
+        raise KeyError
+    with try_exclusive(tmp_path, "a") as is_alone:
+        assert is_alone

@@ -1,0 +1,132 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lookalike.config import DatasetConfig
+from lookalike.dataset import download_dataset, open_dataset
+from lookalike.errors import ConfigError, DatasetError
+from lookalike.network.model_folder import load_model
+from lookalike.training import check_backbone, fine_tune
+from lookalike.training.context import labelled_images
+from tests.tiny_model import LABELS, make_images, tiny_training_config
+
+ALL_STEPS = {"frozen_epochs": 1, "unfrozen_epochs": 1, "final_head_epochs": 2, "interpolation": 0.5, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def trained(dataset_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    config = tiny_training_config(**ALL_STEPS, augmentation="moderate")
+    return folder, fine_tune(config, dataset_folder, folder)
+
+
+def test_folder_holds_exactly_the_four_files(trained):
+    assert sorted(path.name for path in trained[0].iterdir()) == [
+        "history.csv",
+        "model.json",
+        "model.safetensors",
+        "training_curve.png",
+    ]
+
+
+def test_description_says_what_was_learned(trained, dataset_folder):
+    description = json.loads((trained[0] / "model.json").read_text())
+    assert description["classes"] == list(LABELS)
+    assert description["backbone"] == "timm:test_efficientnet"
+    assert description["accuracy"] == trained[1].accuracy
+    assert description["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert {"torch", "timm", "fastai"} <= set(description["versions"])
+
+
+def test_history_has_one_line_an_epoch(trained):
+    with (trained[0] / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["stage"] for row in rows] == ["frozen", "unfrozen", "final head", "final head"]
+    assert trained[1].epochs == len(rows)
+    assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
+
+
+def test_stated_accuracy_is_that_of_the_stored_model(trained, dataset_folder):
+    stored = load_model(trained[0])
+    images = labelled_images(open_dataset(dataset_folder), "valid")
+    pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
+    with torch.inference_mode():
+        scores = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    accuracy = float((scores.argmax(dim=1) == images.labels).double().mean())
+    assert accuracy == pytest.approx(trained[1].accuracy)
+
+
+def test_colors_are_learned(dataset_folder, tmp_path):
+    config = tiny_training_config(frozen_epochs=40, dropout=0.0, frozen_learning_rate=2e-2)
+    assert fine_tune(config, dataset_folder, tmp_path).accuracy >= 0.8
+
+
+@pytest.mark.parametrize(
+    "changes", [ALL_STEPS, ALL_STEPS | {"first_trained_layer": "blocks.2", "augmentation": "flip"}]
+)
+def test_same_seed_gives_the_same_model(dataset_folder, tmp_path, changes):
+    config = tiny_training_config(**changes)
+    for name in ("one", "two"):
+        fine_tune(config, dataset_folder, tmp_path / name)
+    one, two = (load_model(tmp_path / name).network.state_dict() for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_layers_before_the_first_trained_one_stay(dataset_folder, tmp_path):
+    config = tiny_training_config(unfrozen_epochs=1, first_trained_layer="blocks.2", batch_size=16)
+    fine_tune(config, dataset_folder, tmp_path / "trained")
+    fine_tune(tiny_training_config(unfrozen_epochs=0), dataset_folder, tmp_path / "start")
+    trained, start = (
+        load_model(tmp_path / name, inner_layers=True).network.body.state_dict() for name in ("trained", "start")
+    )
+    changed = {
+        name.split(".")[1] for name in trained if not torch.equal(trained[name], start[name]) and "blocks" in name
+    }
+    assert changed
+    assert min(changed) == "2"
+    assert torch.equal(trained["conv_stem.weight"], start["conv_stem.weight"])
+
+
+def test_unknown_first_trained_layer_raises(dataset_folder, tmp_path):
+    config = tiny_training_config(unfrozen_epochs=1, first_trained_layer="blocks.77")
+    with pytest.raises(ConfigError, match=r"training\.first_trained_layer: 'blocks\.77'.*blocks\.1"):
+        fine_tune(config, dataset_folder, tmp_path)
+
+
+def test_one_label_is_refused(tmp_path):
+    images = make_images(tmp_path / "images")
+    for path in (images / "red", images / "blue"):
+        path.rename(tmp_path / path.name)
+    config = DatasetConfig(source="folder", folder=images)
+    download_dataset(config, tmp_path / "dataset", tmp_path / "downloads")
+    with pytest.raises(DatasetError, match="at least 2 labels"):
+        fine_tune(tiny_training_config(), tmp_path / "dataset", tmp_path / "model")
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+def test_image_that_vanished_is_refused(tmp_path):
+    images = make_images(tmp_path / "images")
+    download_dataset(DatasetConfig(source="folder", folder=images), tmp_path / "dataset", tmp_path / "downloads")
+    (images / "red" / "00.png").unlink()
+    with pytest.raises(DatasetError, match="build the dataset again"):
+        fine_tune(tiny_training_config(), tmp_path / "dataset", tmp_path / "model")
+
+
+def test_images_of_any_mode_and_size_train(tmp_path):
+    images = make_images(tmp_path / "images", per_label=4)
+    Image.new("P", (1, 1)).save(images / "red" / "pixel.png")
+    Image.new("RGBA", (500, 3)).save(images / "red" / "strip.png")
+    download_dataset(DatasetConfig(source="folder", folder=images), tmp_path / "dataset", tmp_path / "downloads")
+    config = tiny_training_config(unfrozen_epochs=1, augmentation="moderate")
+    assert fine_tune(config, tmp_path / "dataset", tmp_path / "model").epochs == 2
+
+
+def test_check_backbone_names_the_key():
+    with pytest.raises(ConfigError, match=r"training\.backbone"):
+        check_backbone(tiny_training_config(backbone="resnet43"))
+    with pytest.raises(ConfigError, match=r"training\.weights"):
+        check_backbone(tiny_training_config(weights="imagenett"))
