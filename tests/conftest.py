@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 import tasks as tasks  # The project's Prefect settings, telemetry off among them, in place before Prefect is imported.
@@ -21,3 +22,12 @@ settings.register_profile(
     "lookalike", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("lookalike")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that start Prefect last, in their own order otherwise.
+
+    Its background threads outlive the tests and draw from `random`, which Hypothesis takes for a strategy that
+    is not reproducible.
+    """
+    items.sort(key=lambda item: "flows" in item.path.parts[-2:-1])
