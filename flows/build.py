@@ -48,7 +48,7 @@ def run_in_order(config: LookalikeConfig) -> dict[str, StageResult]:
     model = result_of(fine_tune, config, dataset)
     embeddings = result_of(embed_all, config, dataset, model)
     index = result_of(build_lsh, config, embeddings)
-    evaluation = result_of(evaluate_recall, config, model, embeddings, index)
+    evaluation = result_of(evaluate_recall, config, dataset, model, embeddings, index)
     return {result.artifact.step: result for result in (dataset, model, embeddings, index, evaluation)}
 
 

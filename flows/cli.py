@@ -72,6 +72,7 @@ def _add_experiment(parsers: Any) -> None:
     parser = parsers.add_parser("experiment", help="build several configurations and compare them, publish nothing")
     parser.add_argument("configs", nargs="+", type=Path, metavar="F", help="YAML files")
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override in all")
+    parser.add_argument("--output", type=_png, metavar="F.png", help="draw the comparison")
     _add_json(parser)
     parser.set_defaults(command=commands.experiment)
 
@@ -148,6 +149,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return value
+
+
+def _png(text: str) -> Path:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"expected a file ending in .png, got {text!r}")
+    return Path(text)
 
 
 def _log_to_stderr() -> None:

@@ -50,7 +50,7 @@ def build(options: argparse.Namespace) -> int:
 
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
-    from lookalike.descriptions import describe_experiment
+    from lookalike.comparison import comparison_table, save_comparison
 
     for config_file in options.configs:
         load_config(config_file, options.set)
@@ -61,7 +61,9 @@ def experiment(options: argparse.Namespace) -> int:
     check_server()
     with _ending_on_sigterm():
         rows = experiment_flow([str(config_file) for config_file in options.configs], options.set)
-    _print_json({"experiments": rows}) if options.json else _print(describe_experiment(rows))
+    _print_json({"experiments": rows}) if options.json else _print(comparison_table(rows))
+    if options.output is not None:
+        save_comparison(rows, options.output)
     for row in rows:
         if row["error"] is not None:
             complain(f"{row['name']}: {row['error']}")

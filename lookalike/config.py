@@ -114,6 +114,10 @@ class TrainingConfig(Section):
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy")
     precision: Precision = Field("auto", description="Arithmetic of the unfrozen stage")
+    unseen_labels: tuple[str, ...] = Field(
+        (),
+        description="Labels that the network is not taught; their images are embedded, indexed and judged all the same",
+    )
     retrain: Literal["always", "on_new_labels", "never"] = Field(
         "always",
         description="When the images have changed: train anew, only if there are new labels, or keep the model",
@@ -134,7 +138,7 @@ class EmbeddingConfig(Section):
     max_failure_fraction: Fraction = Field(0.05, description="Share of unreadable images above which the build fails")
     verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
     precision_check_rows: int = Field(
-        256, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"
+        1000, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"
     )
 
 
@@ -160,6 +164,9 @@ class EvaluationConfig(Section):
     lshash3_max_vectors: int = Field(50_000, ge=0, description="Collections larger than this leave the baseline out")
     lshash3_n_bits: Bits = Field(10, description="Hyperplanes a table of the lshash3 baseline")
     lshash3_n_tables: PositiveInt = Field(5, description="Hash tables of the lshash3 baseline")
+    distorted_queries: int = Field(
+        0, ge=0, description="Held-out images that ask once more, strongly distorted, as photographs from elsewhere"
+    )
     same_labels: tuple[tuple[str, ...], ...] = Field(
         (), description="Groups of labels that name one thing; precision is reported with and without them"
     )

@@ -16,13 +16,17 @@ from pydantic_core import ErrorDetails
 from lookalike.config import LookalikeConfig
 from lookalike.errors import ConfigError
 
+# Beside the sections: the file, relative to the one that says so, whose settings are the defaults of this one.
+_EXTENDS = "extends"
+
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
     """The configuration of a YAML file (or all defaults), with `section.key=value` overrides on top.
 
-    Raises ConfigError for a missing or malformed file, an unknown key, a wrong type or value.
+    A file that `extends` another one holds only what it changes. Raises ConfigError for a missing or malformed
+    file, an unknown key, a wrong type or value.
     """
-    return parse_config(_read_yaml(path) if path is not None else {}, overrides)
+    return parse_config(_read_extended(path) if path is not None else {}, overrides)
 
 
 def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> LookalikeConfig:
@@ -34,6 +38,21 @@ def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Lo
         return LookalikeConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
+
+
+def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
+    values = _read_yaml(path)
+    base = values.pop(_EXTENDS, None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or path.resolve() in extending:
+        raise ConfigError(f"the configuration {path}: `extends` must name another file, not itself, got {base!r}")
+    merged = _read_extended(path.parent / base, (*extending, path.resolve()))
+    for section, keys in values.items():
+        under = merged.get(section)
+        merged[section] = {**under, **keys} if isinstance(under, dict) and isinstance(keys, dict) else keys
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -48,7 +67,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_sections())}), not one value")
     # A section whose keys are all commented out reads as null; it means "all defaults".
-    return {section: {} if values is None else values for section, values in content.items()}
+    return {section: {} if values is None and section != _EXTENDS else values for section, values in content.items()}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

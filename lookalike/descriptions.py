@@ -63,24 +63,6 @@ def describe_status(status: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def describe_experiment(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Configurations side by side as a Markdown table; seconds are those of the stage's own building."""
-    columns = ("accuracy", "precision_at_1", "precision_at_10", "map", "recall_at_10")
-    timed = ("fine_tune", "embed_all")
-    lines = [
-        f"| configuration | {' | '.join(columns)} | {' | '.join(f'{step} s' for step in timed)} |",
-        f"|---|{'---|' * (len(columns) + len(timed))}",
-    ]
-    for row in rows:
-        if row["error"] is not None:
-            lines.append(f"| {row['name']} | failed {'| ' * (len(columns) + len(timed) - 1)}|")
-            continue
-        figures = [f"{row['metrics'][column]:.4f}" for column in columns]
-        seconds = [f"{row['seconds'][step]:.0f}" for step in timed]
-        lines.append(f"| {row['name']} | {' | '.join([*figures, *seconds])} |")
-    return "\n".join(lines)
-
-
 def describe_builds(builds: Sequence[Mapping[str, Any]]) -> str:
     """The finished builds as a table, oldest first; the current one has a star."""
     if not builds:

@@ -102,16 +102,17 @@ def _kept_model(store: Store, config: LookalikeConfig, dataset_folder: Path) -> 
         config.training.model_dump(mode="json")
     ):
         return None
-    if config.training.retrain == "on_new_labels" and not _knows_all_labels(store, current, dataset_folder):
+    if config.training.retrain == "on_new_labels" and not _knows_all_labels(store, config, current, dataset_folder):
         return None
     return store.find("fine_tune", store.root / current["artifacts"]["fine_tune"])
 
 
-def _knows_all_labels(store: Store, current: Mapping[str, Any], dataset_folder: Path) -> bool:
+def _knows_all_labels(store: Store, config: LookalikeConfig, current: Mapping[str, Any], dataset_folder: Path) -> bool:
     from lookalike.dataset import open_dataset
 
     description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
-    return set(open_dataset(dataset_folder).classes) <= set(description["classes"])
+    to_be_taught = set(open_dataset(dataset_folder).classes) - set(config.training.unseen_labels)
+    return to_be_taught <= set(description["classes"])
 
 
 def _training_settings(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _build_lsh(config: LookalikeConfig, inputs: Folders, folder: Path, root: Pat
 def _evaluate_recall(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
     from lookalike.evaluation import evaluate_recall
 
-    return evaluate_recall(config.evaluation, inputs["fine_tune"], inputs["embed_all"], inputs["build_lsh"], folder)
+    return evaluate_recall(config.evaluation, inputs, folder)
 
 
 STAGES: Mapping[str, Stage] = {
@@ -193,9 +194,9 @@ STAGES: Mapping[str, Stage] = {
         ),
         Stage(
             "evaluate_recall",
-            ("fine_tune", "embed_all", "build_lsh"),
+            ("download_dataset", "fine_tune", "embed_all", "build_lsh"),
             "lookalike.evaluation",
-            ("numpy",),
+            _NUMERIC_LIBRARIES,
             _evaluation_settings,
             _evaluate_recall,
             timed_files=("metrics.json", "report.md"),

@@ -11,10 +11,10 @@ from tasks.stage_runs import TaskOutcome, run
 
 @task(name="evaluate_recall", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_recall(
-    config: LookalikeConfig, model: StageResult, embeddings: StageResult, index: StageResult
+    config: LookalikeConfig, dataset: StageResult, model: StageResult, embeddings: StageResult, index: StageResult
 ) -> TaskOutcome:
     """Return the evaluation's artifact."""
-    outcome = run(config, "evaluate_recall", model, embeddings, index)
+    outcome = run(config, "evaluate_recall", dataset, model, embeddings, index)
     if isinstance(outcome, StageResult):
         report = (outcome.artifact.folder / "report.md").read_text(encoding="utf-8")
         show_markdown("evaluation", report, "Recall of the index and quality of the embedding")

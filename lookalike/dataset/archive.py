@@ -117,7 +117,7 @@ def without_outer_folders(folder: Path) -> Path:
 
 def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     total_bytes = 0
-    with _members(archive) as members, progress_bar("unpacking", None, unit="file") as bar:
+    with _members(archive) as members, progress_bar("unpacking", None, unit=" file") as bar:
         for count, member in enumerate(members, start=1):
             total_bytes += member.n_bytes
             _check_limits(archive, member, count, total_bytes, limits)

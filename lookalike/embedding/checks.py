@@ -1,7 +1,7 @@
 """Checks on the embeddings: stored rows are those of their images, and bf16 finds the neighbors that fp32 finds."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from lookalike.network.arithmetic import parallel_batches
 # and both lose some of them layer by layer.
 TOLERANCE = {"fp32": 1e-3, "bf16": 8e-2}
 MIN_OVERLAP = 0.95
+MAX_PRECISION_DROP = 0.002
 _NEIGHBORS = 10
 _SEED = 0
 
@@ -59,38 +60,66 @@ def relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32
     return float(np.linalg.norm(expected - found)) / (length or 1.0)
 
 
-def bf16_overlap(
+@dataclass(frozen=True)
+class Bf16Check:
+    """What bf16 changes on a sample of `images`.
+
+    `overlap` is the mean share of the ten nearest neighbors that bf16 and fp32 have in common,
+    `precision_drop` by how much bf16 has fewer of the image's own label among them.
+    """
+
+    images: int
+    overlap: float
+    precision_drop: float
+    min_overlap: float = MIN_OVERLAP
+    max_precision_drop: float = MAX_PRECISION_DROP
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether bf16 may be used."""
+        return self.overlap >= self.min_overlap and self.precision_drop <= self.max_precision_drop
+
+
+def check_bf16(
     reference: ModelReference, root: Path, catalog: pa.Table, count: int, workers: int | Literal["auto"] = "auto"
-) -> float:
-    """Return the mean share of the top-10 neighbors, among a seeded sample, that bf16 and fp32 have in common."""
+) -> Bf16Check:
+    """Compare bf16 with fp32 on a seeded sample of the catalog's images; those that cannot be read are left out."""
     rows = np.sort(
         np.random.default_rng(_SEED).choice(catalog.num_rows, size=min(count, catalog.num_rows), replace=False)
     )
     sample = catalog.take(pa.array(rows))
-    single = _embed_sample(replace(reference, precision="fp32"), root, sample, workers)
-    half = _embed_sample(replace(reference, precision="bf16"), root, sample, workers)
-    return neighbor_overlap(single, half) if len(single) > 1 else 1.0
+    labels, single = _embed_sample(replace(reference, precision="fp32"), root, sample, workers)
+    _, half = _embed_sample(replace(reference, precision="bf16"), root, sample, workers)
+    return compare_neighbors(labels, single, half)
 
 
 def _embed_sample(
     reference: ModelReference, root: Path, rows: pa.Table, workers: int | Literal["auto"]
-) -> NDArray[np.float32]:
-    """Return the embeddings of those rows whose images can be read."""
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return labels and embeddings of those rows whose images can be read."""
     model = open_model(reference)
     batches = row_batches(rows.num_rows, model.auto_batch_size)
     with model.session() as embed:
         found = parallel_batches(
             lambda numbers: embed_rows(embed, model.preprocessing, root, rows.take(pa.array(numbers))), batches, workers
         )
-        vectors = [vector for batch in found for vector in batch if not isinstance(vector, ImageError)]
-    return np.array(vectors, dtype=np.float32).reshape(len(vectors), model.dim)
+        named = zip(rows["label"].to_pylist(), (vector for batch in found for vector in batch), strict=True)
+        readable = [(label, vector) for label, vector in named if not isinstance(vector, ImageError)]
+    vectors = np.array([vector for _, vector in readable], dtype=np.float32).reshape(len(readable), model.dim)
+    return np.array([label for label, _ in readable], dtype=np.str_), vectors
 
 
-def neighbor_overlap(first: NDArray[np.float32], second: NDArray[np.float32], k: int = _NEIGHBORS) -> float:
-    """Return the mean share of each row's k nearest others, by centered cosine, that two embeddings have in common."""
-    k = min(k, len(first) - 1)
-    pairs = zip(_nearest_others(first, k), _nearest_others(second, k), strict=True)
-    return float(np.mean([len(set(one) & set(other)) / k for one, other in pairs]))
+def compare_neighbors(
+    labels: NDArray[np.str_], single: NDArray[np.float32], half: NDArray[np.float32], k: int = _NEIGHBORS
+) -> Bf16Check:
+    """Return what differs among each row's k nearest others, by centered cosine, in fp32 and bf16 embeddings."""
+    k = min(k, len(labels) - 1)
+    if k < 1:
+        return Bf16Check(len(labels), overlap=1.0, precision_drop=0.0)
+    in_fp32, in_bf16 = _nearest_others(single, k), _nearest_others(half, k)
+    overlap = np.mean([len(set(one) & set(other)) / k for one, other in zip(in_fp32, in_bf16, strict=True)])
+    precisions = [np.mean(labels[nearest] == labels[:, None]) for nearest in (in_fp32, in_bf16)]
+    return Bf16Check(len(labels), round(float(overlap), 6), round(float(precisions[0] - precisions[1]), 6))
 
 
 def _nearest_others(vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:

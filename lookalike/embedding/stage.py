@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from lookalike.config import EmbeddingConfig
 from lookalike.dataset import Dataset, open_dataset
-from lookalike.embedding.checks import MIN_OVERLAP, bf16_overlap, verify_rows
+from lookalike.embedding.checks import Bf16Check, check_bf16, verify_rows
 from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
 from lookalike.embedding.model import ModelReference, open_model
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
@@ -30,7 +30,7 @@ def run_embed_all(
     """Embed a whole dataset; see `lookalike.embedding.embed_all`."""
     keep_freed_memory()
     dataset = open_dataset(dataset_folder)
-    reference, overlap = _choose_precision(config, dataset, model_folder)
+    reference, check = _choose_precision(config, dataset, model_folder)
     shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_other_shards(folder, shards)
@@ -42,7 +42,7 @@ def run_embed_all(
     _check_counts(config, dataset, results, rejects)
     verify_rows(reference, dataset.root, folder, results, config.verify_rows)
     _write_rejects(folder, rejects)
-    _write_description(folder, reference, results, rejects)
+    _write_description(folder, reference, check, results, rejects)
     return EmbeddingSummary(
         rows=sum(result.rows for result in results),
         rejects=len(rejects),
@@ -51,7 +51,7 @@ def run_embed_all(
         reused_shards=reused,
         embedded=embedded,
         precision=reference.precision,
-        bf16_overlap=overlap,
+        bf16_overlap=check.overlap if check else None,
         seconds=seconds,
         images_per_second=embedded / seconds,
     )
@@ -59,20 +59,21 @@ def run_embed_all(
 
 def _choose_precision(
     config: EmbeddingConfig, dataset: Dataset, model_folder: Path
-) -> tuple[ModelReference, float | None]:
+) -> tuple[ModelReference, Bf16Check | None]:
     """Return the model to use: bf16 only if it finds nearly the neighbors of fp32 on a sample of the images."""
     reference = ModelReference(model_folder, config.layer, resolve_precision(config.precision))
     if reference.precision == "fp32" or not config.precision_check_rows:
         return reference, None
-    overlap = bf16_overlap(reference, dataset.root, dataset.catalog, config.precision_check_rows, config.workers)
-    if overlap >= MIN_OVERLAP:
-        return reference, overlap
+    check = check_bf16(reference, dataset.root, dataset.catalog, config.precision_check_rows, config.workers)
+    if check.is_passed:
+        return reference, check
     if config.precision == "bf16":
         raise EmbeddingError(
-            f"with bf16 only {overlap:.3f} of the ten nearest neighbors are those of fp32, less than {MIN_OVERLAP}: "
-            "set embedding.precision to fp32 or auto"
+            f"with bf16 only {check.overlap:.3f} of the ten nearest neighbors are those of fp32 (at least "
+            f"{check.min_overlap} is demanded), and precision@10 falls by {check.precision_drop:.4f} (at most "
+            f"{check.max_precision_drop}): set embedding.precision to fp32 or auto"
         )
-    return replace(reference, precision="fp32"), overlap
+    return replace(reference, precision="fp32"), check
 
 
 def _make_shards(
@@ -142,7 +143,11 @@ def _write_rejects(folder: Path, rejects: Sequence[dict[str, str]]) -> None:
 
 
 def _write_description(
-    folder: Path, reference: ModelReference, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
+    folder: Path,
+    reference: ModelReference,
+    check: Bf16Check | None,
+    results: Sequence[ShardResult],
+    rejects: Sequence[dict[str, str]],
 ) -> None:
     model = open_model(reference)
     description = {
@@ -150,6 +155,7 @@ def _write_description(
         "fingerprint": model.fingerprint,
         "layer": reference.layer,
         "precision": reference.precision,
+        "bf16_check": None if check is None else asdict(check),
         "dim": model.dim,
         "preprocessing": model.preprocessing.to_json(),
         "rows": sum(result.rows for result in results),

@@ -6,7 +6,7 @@ Files: `metrics.json` (the public figures), `per_label.csv` (figures of each lab
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.config import EvaluationConfig
-from lookalike.embedding import EmbeddingTable, load_embeddings
+from lookalike.dataset import open_dataset
+from lookalike.embedding import Embedder, load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
+from lookalike.evaluation.material import Material, gather
 from lookalike.evaluation.metrics import confidence_interval, latency_summary
-from lookalike.evaluation.ranking import RankingFigures, as_inner_products, merge_label_codes, rank_by_label
+from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen
+from lookalike.evaluation.ranking import RankingFigures
 from lookalike.evaluation.report import render_report
 from lookalike.files import write_bytes_atomic, write_json_atomic
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
@@ -30,88 +33,37 @@ _RECALL_RANKS = (1, 10, 100)
 _COMPILED_FROM = 5_000
 
 
-@dataclass(frozen=True)
-class _Material:
-    """What the measurements read: all rows, the sampled held-out ones, and the space they are compared in."""
-
-    vectors: NDArray[np.float32]
-    labels: NDArray[np.str_]
-    is_train: NDArray[np.bool_]
-    query_rows: NDArray[np.int64]
-    space: VectorSpace
-
-
-def evaluate_recall(
-    config: EvaluationConfig, model_folder: Path, embeddings_folder: Path, index_folder: Path, folder: Path
-) -> dict[str, Any]:
+def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder: Path) -> dict[str, Any]:
     """Measure everything, write it to `folder`, and return the metrics as in `metrics.json`.
 
-    Recall compares the index with exact search over the same vectors, for held-out queries, each
-    without itself. Precision and map judge the embedding: exact search of the training images.
-    With no held-out images all figures are 0 and `n_queries` is 0.
+    `inputs` are the folders of the four stages before, by name. Recall compares the index with exact search over
+    the same vectors, for held-out queries, each without itself. Precision and map judge the embedding: exact search
+    of the training images. With no held-out images all figures are 0 and `n_queries` is 0.
     """
-    index = load_index(index_folder)
-    material = _gather(config, load_embeddings(embeddings_folder), VectorSpace(index.metric, index.mean))
-    ranking, adjusted = _judge_embedding(config, material)
+    index = load_index(inputs["build_lsh"])
+    embeddings = load_embeddings(inputs["embed_all"])
+    description = read_description(inputs["fine_tune"])
+    material = gather(config, embeddings, VectorSpace(index.metric, index.mean))
+    ranking = judge_as_labelled(material)
     metrics = {
         "n_images": len(material.vectors),
         "n_queries": len(material.query_rows),
-        "accuracy": read_description(model_folder)["accuracy"],
+        "accuracy": description["accuracy"],
         **ranking.summary(),
-        **adjusted,
+        **judge_as_adjusted(config, material),
+        **judge_unseen(material, description["classes"]),
         **_judge_index(config, material, index),
     }
+    if config.distorted_queries:
+        embedder = Embedder.open(inputs["fine_tune"], embeddings.metadata)
+        metrics |= judge_distorted(config, material, open_dataset(inputs["download_dataset"]).root, embedder)
     write_json_atomic(folder / "metrics.json", metrics)
     write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
-    write_bytes_atomic(folder / "report.md", render_report(metrics, index.stats()).encode())
+    write_bytes_atomic(folder / "report.md", render_report(metrics, index.stats(), embeddings.metadata).encode())
     return metrics
 
 
-def _gather(config: EvaluationConfig, embeddings: EmbeddingTable, space: VectorSpace) -> _Material:
-    split = np.array(embeddings.table["split"].to_pylist(), dtype=np.str_)
-    held_out = np.flatnonzero(split == "valid")
-    chosen = np.random.default_rng(config.seed).permutation(held_out)[: config.max_queries]
-    return _Material(
-        vectors=embeddings.vectors,
-        labels=np.array(embeddings.table["label"].to_pylist(), dtype=np.str_),
-        is_train=split == "train",
-        query_rows=np.sort(chosen).astype(np.int64),
-        space=space,
-    )
-
-
-def _judge_embedding(config: EvaluationConfig, material: _Material) -> tuple[RankingFigures, dict[str, Any]]:
-    """The ranking figures by the labels as they are, and a summary by the labels as the configuration adjusts them."""
-    names, codes = np.unique(material.labels, return_inverse=True)
-    ranking = _rank(material, codes.astype(np.int64))
-    if not (config.same_labels or config.background_labels):
-        return ranking, {}
-    merged = merge_label_codes(names.tolist(), config.same_labels)[codes]
-    is_background = np.isin(material.labels, config.background_labels)
-    kept = _Material(
-        vectors=material.vectors,
-        labels=material.labels,
-        is_train=material.is_train & ~is_background,
-        query_rows=material.query_rows[~is_background[material.query_rows]],
-        space=material.space,
-    )
-    adjusted = {
-        **_rank(kept, merged).summary(),
-        "n_queries": len(kept.query_rows),
-        "same_labels": [list(group) for group in config.same_labels],
-        "background_labels": list(config.background_labels),
-    }
-    return ranking, {"adjusted": adjusted}
-
-
-def _rank(material: _Material, codes: NDArray[np.int64]) -> RankingFigures:
-    queries, vectors = as_inner_products(
-        material.space, material.vectors[material.query_rows], material.vectors[material.is_train]
-    )
-    return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])
-
-
-def _judge_index(config: EvaluationConfig, material: _Material, index: VectorIndex) -> dict[str, Any]:
+def _judge_index(config: EvaluationConfig, material: Material, index: VectorIndex) -> dict[str, Any]:
     if isinstance(index, HyperplaneLSH) and len(index) >= _COMPILED_FROM:
         index.warm_up()  # Compiled code answers as NumPy does, to the last bit; only the latency is another.
     queries, rows = material.vectors[material.query_rows], material.query_rows
@@ -138,7 +90,7 @@ def _judge_index(config: EvaluationConfig, material: _Material, index: VectorInd
 
 
 def _ask_lshash3(
-    config: EvaluationConfig, material: _Material, truth: list[Any]
+    config: EvaluationConfig, material: Material, truth: list[Any]
 ) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
     """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
     rows = material.query_rows[: config.lshash3_queries]
@@ -176,7 +128,7 @@ def _mean(values: NDArray[np.float64]) -> float:
     return round(float(np.mean(values)), 6) if len(values) else 0.0
 
 
-def _per_label_csv(material: _Material, ranking: RankingFigures) -> str:
+def _per_label_csv(material: Material, ranking: RankingFigures) -> str:
     names = np.unique(material.labels)
     query_labels = material.labels[material.query_rows]
     rows = []

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any]) -> str:
-    """A Markdown page of `metrics` (as in `metrics.json`) and of the index's parameters."""
+def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any], embeddings: Mapping[str, Any]) -> str:
+    """A Markdown page of `metrics` (as in `metrics.json`), the index's parameters, and how the vectors were made."""
     low, high = metrics["recall_at_10_interval"]
     lines = [
         "# Evaluation",
@@ -32,9 +32,11 @@ def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any]) ->
         "| labels | precision@1 | precision@10 | map |",
         "|---|---|---|---|",
         _ranking_row("as they are", metrics),
-        *([_ranking_row("adjusted (see metrics.json)", metrics["adjusted"])] if "adjusted" in metrics else []),
+        *_other_ranking_rows(metrics),
         "",
         f"Classifier accuracy on the held-out images: {_figure(metrics['accuracy'])}.",
+        "",
+        _precision_line(embeddings),
         "",
         "## Index parameters",
         "",
@@ -42,6 +44,35 @@ def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any]) ->
         "",
     ]
     return "\n".join(lines)
+
+
+def _other_ranking_rows(metrics: Mapping[str, Any]) -> list[str]:
+    rows = []
+    if "adjusted" in metrics:
+        adjusted = metrics["adjusted"]
+        names = [" = ".join(group) for group in adjusted["same_labels"]]
+        names += [f"without {label}" for label in adjusted["background_labels"]]
+        rows.append(_ranking_row(", ".join(names), adjusted))
+    if "unseen_labels" in metrics:
+        unseen = metrics["unseen_labels"]
+        name = f"{unseen['n_labels']} labels that the network was not taught"
+        rows.append(_ranking_row(f"{name}, among themselves", unseen["among_unseen"]))
+        rows.append(_ranking_row(f"{name}, among all images", unseen["among_all"]))
+    if "distorted" in metrics:
+        distorted = metrics["distorted"]
+        rows.append(_ranking_row(f"as they are; {distorted['n_queries']} queries strongly distorted", distorted))
+    return rows
+
+
+def _precision_line(embeddings: Mapping[str, Any]) -> str:
+    check = embeddings["bf16_check"]
+    if check is None:
+        return f"Vectors computed in {embeddings['precision']}."
+    return (
+        f"Vectors computed in {embeddings['precision']}. On {check['images']:,} images bf16 finds "
+        f"{_figure(check['overlap'])} of the ten nearest neighbors that fp32 finds (at least {check['min_overlap']} is "
+        f"demanded), and precision@10 falls by {check['precision_drop']:.4f} (at most {check['max_precision_drop']})."
+    )
 
 
 def _baseline_rows(metrics: Mapping[str, Any]) -> list[str]:

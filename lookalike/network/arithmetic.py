@@ -25,6 +25,8 @@ ResolvedPrecision = Literal["fp32", "bf16"]
 # that merely have the instructions can be slower with them (measured 0.55 on one); those built for it reach 4.
 _BF16_MIN_SPEEDUP = 1.5
 _PROBE_SIDE = 512
+# Without the instructions bf16 is emulated, a hundred times slower: one product tells, and more take seconds.
+_HOPELESS_SPEEDUP = 0.25
 _PROBE_REPEATS = 7
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MALLOPT_VALUE = 2**31 - 1
@@ -51,9 +53,11 @@ def bf16_speedup() -> float:
     single = torch.ones(_PROBE_SIDE, _PROBE_SIDE)
     half = single.bfloat16()
     _product_seconds(single), _product_seconds(half)  # The first products set things up.
-    ratios = [_product_seconds(single) / _product_seconds(half) for _ in range(_PROBE_REPEATS)]
-    speedup = statistics.median(ratios)
-    logger.info("bf16 matrix products run at %.2f times the speed of fp32", speedup)
+    speedup = _product_seconds(single) / _product_seconds(half)
+    if speedup > _HOPELESS_SPEEDUP:
+        ratios = (_product_seconds(single) / _product_seconds(half) for _ in range(_PROBE_REPEATS))
+        speedup = statistics.median(ratios)
+    logger.info("bf16 matrix products run at %.2g times the speed of fp32", speedup)
     return speedup
 
 

@@ -1,7 +1,7 @@
 """What the steps of one training share, and how it is set up."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,11 +50,11 @@ class Training:
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
 
 
-def labelled_images(dataset: Dataset, split: str) -> LabelledImages:
-    """Return the images of one split, in the order of the catalog."""
-    numbers = {name: number for number, name in enumerate(dataset.classes)}
+def labelled_images(dataset: Dataset, split: str, classes: Sequence[str]) -> LabelledImages:
+    """Return the images of one split with a label among `classes`, in the order of the catalog."""
+    numbers = {name: number for number, name in enumerate(classes)}
     columns = dataset.catalog.select(["path", "label", "split"]).to_pydict()
-    rows = [row for row, name in enumerate(columns["split"]) if name == split]
+    rows = [row for row, name in enumerate(columns["split"]) if name == split and columns["label"][row] in numbers]
     labels = torch.tensor([numbers[columns["label"][row]] for row in rows], dtype=torch.int64)
     return LabelledImages(dataset.root, [columns["path"][row] for row in rows], labels)
 

@@ -1,5 +1,6 @@
 """The stage fine_tune from start to end: frozen stage, unfrozen stage, interpolation, a fresh head, saving."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 
 from lookalike.config import TrainingConfig
 from lookalike.dataset import Dataset, open_dataset
-from lookalike.errors import DatasetError
+from lookalike.errors import ConfigError, DatasetError
 from lookalike.files import digest_of
 from lookalike.network.arithmetic import keep_freed_memory
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
@@ -25,13 +26,14 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(dataset_folder)
-    train, valid = (labelled_images(dataset, split) for split in ("train", "valid"))
-    _check_trainable(dataset, train, valid)
+    classes = taught_classes(dataset, config.unseen_labels)
+    train, valid = (labelled_images(dataset, split, classes) for split in ("train", "valid"))
+    _check_trainable(classes, train, valid)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = find_backbone(config.backbone)
         body, origin = _pretrained_body(config, backbone)
-        training = prepare(config, body, train, valid, len(dataset.classes), folder)
+        training = prepare(config, body, train, valid, len(classes), folder)
         accuracy = teach(training)
     save_model(
         folder,
@@ -40,7 +42,7 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
         head=training.head_shape,
         preprocessing=training.preprocessing,
         facts={
-            "classes": dataset.classes,
+            "classes": classes,
             "split_digest": split_digest(dataset),
             "initial_weights": origin,
             "accuracy": accuracy,
@@ -53,17 +55,28 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
     return TrainingSummary(accuracy, training.seconds, len(training.epochs), training.precision)
 
 
+def taught_classes(dataset: Dataset, unseen: Sequence[str]) -> list[str]:
+    """Return the labels that the network learns, sorted; ConfigError if one of `unseen` is no label of the dataset."""
+    unknown = sorted(set(unseen) - set(dataset.classes))
+    if unknown:
+        raise ConfigError(
+            f"training.unseen_labels: the dataset has no label {', '.join(unknown)}; "
+            f"it has {', '.join(dataset.classes)}"
+        )
+    return [name for name in dataset.classes if name not in set(unseen)]
+
+
 def split_digest(dataset: Dataset) -> str:
     """Return a digest of which image is in which split under which label."""
     columns = dataset.catalog.select(["image_id", "path", "label", "split"]).to_pydict()
     return digest_of(sorted(zip(*columns.values(), strict=True)))
 
 
-def _check_trainable(dataset: Dataset, train: LabelledImages, valid: LabelledImages) -> None:
-    if len(dataset.classes) < 2 or len(train) < 2 or len(valid) < 1:
+def _check_trainable(classes: Sequence[str], train: LabelledImages, valid: LabelledImages) -> None:
+    if len(classes) < 2 or len(train) < 2 or len(valid) < 1:
         raise DatasetError(
-            f"training needs at least 2 labels, 2 training images and 1 held-out image; the dataset has "
-            f"{len(dataset.classes)} labels, {len(train)} training and {len(valid)} held-out images: add images"
+            f"training needs at least 2 labels, 2 training images and 1 held-out image; there are "
+            f"{len(classes)} labels, {len(train)} training and {len(valid)} held-out images to learn from: add images"
         )
 
 

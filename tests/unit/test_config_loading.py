@@ -85,3 +85,32 @@ def test_an_override_of_a_section_that_is_no_section(tmp_path):
 def test_the_configuration_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_config().index.n_bits = 3
+
+
+def test_a_file_holds_only_what_it_changes_of_the_one_it_extends(tmp_path):
+    write(tmp_path, "index:\n  n_bits: 12\n  n_tables: 3\ntraining:\n  seed: 4\n")
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / "sub" / "more.yaml"
+    path.write_text("extends: ../config.yaml\nindex:\n  n_bits: 5\nembedding:\n  layer: head.norm2\n")
+    config = load_config(path, ["index.n_tables=9"])
+    assert (config.index.n_bits, config.index.n_tables, config.training.seed) == (5, 9, 4)
+    assert config.embedding.layer == "head.norm2"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("extends: config.yaml\n", "`extends` must name another file"),
+        ("extends: [a]\n", "`extends` must name another file"),
+        ("extends: absent.yaml\n", "absent.yaml: No such file"),
+    ],
+)
+def test_extending_nothing_that_can_be_extended_is_refused(tmp_path, text, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(write(tmp_path, text))
+
+
+def test_a_circle_of_extensions_is_refused(tmp_path):
+    (tmp_path / "other.yaml").write_text("extends: config.yaml\n")
+    with pytest.raises(ConfigError, match="not itself"):
+        load_config(write(tmp_path, "extends: other.yaml\n"))

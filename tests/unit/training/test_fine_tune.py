@@ -52,7 +52,7 @@ def test_history_has_one_line_an_epoch(trained):
 
 def test_stated_accuracy_is_that_of_the_stored_model(trained, dataset_folder):
     stored = load_model(trained[0])
-    images = labelled_images(open_dataset(dataset_folder), "valid")
+    images = labelled_images(open_dataset(dataset_folder), "valid", LABELS)
     pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
     with torch.inference_mode():
         scores = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))

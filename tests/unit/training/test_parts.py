@@ -18,14 +18,14 @@ from lookalike.training.loop import parameter_groups
 from lookalike.training.replicas import replicated
 from lookalike.training.splitting import split_body
 from lookalike.training.steps import interpolate
-from tests.tiny_model import tiny_training_config
+from tests.tiny_model import LABELS, tiny_training_config
 
 PREPROCESSING = Preprocessing(32, "squish", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.fixture(scope="module")
 def images(dataset_folder):
-    return labelled_images(open_dataset(dataset_folder), "train")
+    return labelled_images(open_dataset(dataset_folder), "train", LABELS)
 
 
 def test_image_batches_without_shuffling_keep_order_and_every_image(images):

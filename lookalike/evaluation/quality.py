@@ -1,0 +1,109 @@
+"""How good the embedding is: held-out images query the training images, exactly, and labels say what is right."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.config import EvaluationConfig
+from lookalike.embedding import Embedder
+from lookalike.evaluation.distortion import distorted
+from lookalike.evaluation.material import Material
+from lookalike.evaluation.ranking import RankingFigures, as_inner_products, merge_label_codes, rank_by_label
+from lookalike.images import open_image
+from lookalike.progress import progress_bar
+
+_IMAGES_AT_ONCE = 32
+
+
+def judge_as_labelled(material: Material) -> RankingFigures:
+    """Return the figures of every query by the labels as they are."""
+    return _rank(material, _label_codes(material), material.vectors[material.query_rows])
+
+
+def judge_as_adjusted(config: EvaluationConfig, material: Material) -> dict[str, Any]:
+    """Return the summary with `same_labels` merged and `background_labels` left out, under `adjusted`, if any."""
+    if not (config.same_labels or config.background_labels):
+        return {}
+    names, codes = np.unique(material.labels, return_inverse=True)
+    merged = merge_label_codes(names.tolist(), config.same_labels)[codes]
+    is_background = np.isin(material.labels, config.background_labels)
+    kept = replace(
+        material,
+        is_train=material.is_train & ~is_background,
+        query_rows=material.query_rows[~is_background[material.query_rows]],
+    )
+    summary = {
+        **_rank(kept, merged, kept.vectors[kept.query_rows]).summary(),
+        "n_queries": len(kept.query_rows),
+        "same_labels": [list(group) for group in config.same_labels],
+        "background_labels": list(config.background_labels),
+    }
+    return {"adjusted": summary}
+
+
+def judge_unseen(material: Material, taught: Sequence[str]) -> dict[str, Any]:
+    """Return how well labels are found that the network was not taught, under `unseen_labels`, if there are any.
+
+    Their held-out images ask all training images (`among_all`), and those of such labels only (`among_unseen`).
+    """
+    is_unseen = ~np.isin(material.labels, taught)
+    asking = replace(material, query_rows=material.query_rows[is_unseen[material.query_rows]])
+    if len(asking.query_rows) == 0:
+        return {}
+    codes, queries = _label_codes(material), material.vectors[asking.query_rows]
+    among_unseen = replace(asking, is_train=asking.is_train & is_unseen)
+    summary = {
+        "n_labels": len(np.unique(material.labels[is_unseen])),
+        "n_queries": len(asking.query_rows),
+        "among_unseen": _rank(among_unseen, codes, queries).summary(),
+        "among_all": _rank(asking, codes, queries).summary(),
+    }
+    return {"unseen_labels": summary}
+
+
+def judge_distorted(
+    config: EvaluationConfig, material: Material, dataset_root: Path, embedder: Embedder
+) -> dict[str, Any]:
+    """Return the figures of a seeded sample of the queries, strongly distorted, under `distorted`, if asked for.
+
+    ImageError if an image can no longer be read.
+    """
+    if config.distorted_queries == 0 or len(material.query_rows) == 0:
+        return {}
+    order = np.random.default_rng(config.seed).permutation(material.query_rows)
+    rows = np.sort(order[: config.distorted_queries])
+    asking = replace(material, query_rows=rows)
+    queries = _embed_distorted(dataset_root, material.paths[rows], config.seed, embedder)
+    summary: Mapping[str, Any] = _rank(asking, _label_codes(material), queries).summary()
+    return {"distorted": {"n_queries": len(rows), **summary}}
+
+
+def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: Embedder) -> NDArray[np.float32]:
+    found = []
+    with progress_bar("distorted queries", len(paths)) as bar:
+        for start in range(0, len(paths), _IMAGES_AT_ONCE):
+            numbers = range(start, min(start + _IMAGES_AT_ONCE, len(paths)))
+            images = [
+                distorted(
+                    open_image(root / paths[number], target_size=2 * embedder.image_size),
+                    np.random.default_rng((seed, number)),
+                )
+                for number in numbers
+            ]
+            found.append(embedder.embed_many(images))
+            bar.update(len(images))
+    return np.concatenate(found)
+
+
+def _label_codes(material: Material) -> NDArray[np.int64]:
+    return np.unique(material.labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _rank(material: Material, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> RankingFigures:
+    """Rank the training rows for `queries`, the vectors that stand for `material.query_rows`."""
+    queries, vectors = as_inner_products(material.space, queries, material.vectors[material.is_train])
+    return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])
