@@ -1,15 +1,18 @@
-"""Speed of embedding and training against the plain way, as ratios inside one run.
+"""Speed of embedding against the article's way, as ratios inside one run.
 
-    .venv/bin/python -m benchmarks.embedding --images FOLDER [--backbone tf_efficientnet_lite0] [--count 320]
+    .venv/bin/python -m benchmarks.embedding --images FOLDER [--backbone tf_efficientnet_lite0] [--count 640]
 
-The plain way is that of the article: fp32, batch 64, one loop that decodes with Pillow and appends the hook's
-output to an array. Weights are random, since they do not change the speed. Every figure is a median of several
-turns, the ways taking turns, so that other load on the machine meets all of them alike.
+FOLDER holds JPEG images in one sub-folder a label. The article's way: fp32, batch 64, one loop that decodes with
+Pillow, a hook whose output is appended to an array. Ours: the stage `embed_all` itself, its files written. Weights are
+random, since they do not change the speed. Every way runs in a process of its own, whose allocator is as the system
+left it; the ways take turns, so that other load on the machine meets all of them alike; figures are medians.
 """
 
 import argparse
 import io
 import json
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,22 +26,51 @@ from PIL import Image
 
 TURNS = 3
 IMAGE_SIZE = 224
+# Multiplications and additions of one image of 224 by 224.
+GFLOP_AN_IMAGE = {"resnet34": 7.34, "tf_efficientnet_lite0": 0.81}
 
 
-def plain_embed(backbone: str, paths: list[Path]) -> None:
-    """Embed as the article does; run in a process of its own, whose allocator is as the system left it."""
+def prepare(images: Path, backbone: str, count: int, folder: Path) -> None:
+    """Make `folder/dataset`, of `count` of the images, and `folder/model`, an untrained network with a head."""
+    from lookalike.config import DatasetConfig, TrainingConfig
+    from lookalike.dataset import download_dataset
+    from lookalike.training import fine_tune
+
+    found = sorted(images.rglob("*.jpg"))
+    for path in found[:: max(1, len(found) // count)][:count]:
+        target = folder / "images" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    dataset = DatasetConfig(source="folder", folder=folder / "images", valid_fraction=0.05)
+    download_dataset(dataset, folder / "dataset", folder / "downloads")
+    training = TrainingConfig(
+        backbone=backbone, weights="none", image_size=IMAGE_SIZE, frozen_epochs=0, unfrozen_epochs=0
+    )
+    fine_tune(training, folder / "dataset", folder / "model")
+
+
+def embed_as_the_article(folder: Path, backbone: str) -> dict[str, float]:
+    """Embed in a plain loop; returns the seconds, the network's building left out."""
     import torch
+    from torch import nn
 
     from lookalike.network.backbones import build_body, find_backbone
 
-    body = build_body(find_backbone(backbone)).module.eval()
+    body = build_body(find_backbone(backbone)).module
+    channels = body(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)).shape[1]
+    hooked = nn.ReLU()
+    network = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 512), hooked).eval()
     outputs: list[np.ndarray] = []
-    body.register_forward_hook(lambda module, inputs, output: outputs.append(output.mean((2, 3)).numpy()))
+    hooked.register_forward_hook(lambda module, inputs, output: outputs.append(output.numpy()))
+    paths = sorted((folder / "images").rglob("*.jpg"))
     with torch.no_grad():
-        for start in range(0, len(paths), 64):
-            pixels = [decoded_plainly(path) for path in paths[start : start + 64]]
-            body(torch.stack([torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1 for image in pixels]))
-    np.concatenate(outputs)
+        network(torch.zeros(8, 3, IMAGE_SIZE, IMAGE_SIZE))
+        start = time.perf_counter()
+        for first in range(0, len(paths), 64):
+            pixels = [decoded_plainly(path) for path in paths[first : first + 64]]
+            network(torch.stack([torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1 for image in pixels]))
+        np.concatenate(outputs)
+    return {"seconds": time.perf_counter() - start, "images": len(paths)}
 
 
 def decoded_plainly(path: Path) -> np.ndarray:
@@ -47,54 +79,67 @@ def decoded_plainly(path: Path) -> np.ndarray:
         return np.array(image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
-def own_embed(backbone: str, paths: list[Path]) -> None:
-    """Embed as the stage does: graph with folded BatchNorm, channels-last, one batch a core."""
+def embed_as_the_stage(folder: Path, backbone: str) -> dict[str, float | str]:
+    """Run the stage; returns its seconds, the network's loading left out, and the process's peak memory."""
+    from lookalike.config import EmbeddingConfig
+    from lookalike.embedding import embed_all
+
+    with tempfile.TemporaryDirectory() as output:
+        config = EmbeddingConfig(layer="head.activation")
+        summary = embed_all(config, folder / "dataset", folder / "model", Path(output))
+    peak_megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "seconds": summary.seconds,
+        "images": summary.rows,
+        "peak_megabytes": round(peak_megabytes),
+        "precision": summary.precision,
+    }
+
+
+def run_network_alone(folder: Path, backbone: str) -> dict[str, float | str]:
+    """Images a second of the stage's network on decoded pixels, beside the machine's rate of matrix products."""
     import torch
 
-    from lookalike.images import open_image
-    from lookalike.network.arithmetic import keep_freed_memory, parallel_batches, resolve_precision
-    from lookalike.network.backbones import build_body, find_backbone
-    from lookalike.network.graph import GraphBody, export_graph
-    from lookalike.network.head import Head
-    from lookalike.network.network import Network
-    from lookalike.network.preprocessing import Preprocessing
+    from lookalike.embedding.model import ModelReference, open_model
+    from lookalike.network.arithmetic import resolve_precision
 
-    keep_freed_memory()
-    body = build_body(find_backbone(backbone))
-    preprocessing = Preprocessing(IMAGE_SIZE, "squish", body.mean, body.std)
-    features = body.module.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-    rebuilt = GraphBody(*export_graph(body.module, IMAGE_SIZE)).to(memory_format=torch.channels_last)
-    network = Network(preprocessing, rebuilt, Head(features, 512, 10)).eval()
-    if resolve_precision("auto") == "bf16":
-        network.use_bf16_body()
+    precision = resolve_precision("auto")
+    model = open_model(ModelReference(folder / "model", "head.activation", precision))
+    pixels = np.random.default_rng(0).integers(0, 255, (8, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+    square = torch.ones(1024, 1024, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    with model.session() as embed:
+        per_second = [
+            (
+                _per_second(lambda number: embed(pixels), 30, 8),
+                _per_second(lambda number: square @ square, 60, 2 * 1.024**3),
+            )
+            for _ in range(TURNS)
+        ]
+    images, products = (statistics.median(values) for values in zip(*per_second, strict=True))
+    found: dict[str, float | str] = {"precision": precision, "images_per_second": images, "gflop_per_second": products}
+    if backbone in GFLOP_AN_IMAGE:
+        found["share_of_products"] = images * GFLOP_AN_IMAGE[backbone] / products
+    return found
 
-    def embed(some: list[Path]) -> np.ndarray:
-        pixels = np.stack([preprocessing.pixels(open_image(path, target_size=IMAGE_SIZE)) for path in some])
-        with torch.inference_mode():
-            return network.features(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
 
-    batches = [paths[start : start + 8] for start in range(0, len(paths), 8)]
-    embed(batches[0])
+def _per_second(work: Callable[[int], object], times: int, amount: float) -> float:
+    """Amount a second of work done on all cores, one piece a core."""
+    from lookalike.network.arithmetic import parallel_batches
+
+    list(parallel_batches(work, range(4)))
     start = time.perf_counter()
-    np.concatenate(list(parallel_batches(embed, batches)))
-    print(time.perf_counter() - start)
+    list(parallel_batches(work, range(times)))
+    return times * amount / (time.perf_counter() - start)
 
 
-def timed_plain_embed(backbone: str, paths: list[Path]) -> None:
-    """Warm up, then print the seconds of the plain way."""
-    plain_embed(backbone, paths[:8])
-    start = time.perf_counter()
-    plain_embed(backbone, paths)
-    print(time.perf_counter() - start)
+WAYS = {"article": embed_as_the_article, "stage": embed_as_the_stage, "network": run_network_alone}
 
 
-def seconds_in_own_process(way: str, backbone: str, images: Path, count: int) -> float:
-    """Run one way in a fresh process and return the seconds that it printed last."""
-    command = [sys.executable, "-m", "benchmarks.embedding", "--images", str(images), "--way", way]
-    done = subprocess.run(
-        [*command, "--backbone", backbone, "--count", str(count)], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
+def in_own_process(way: str, folder: Path, backbone: str) -> dict[str, float]:
+    """Run one way in a fresh process and return what it found."""
+    command = [sys.executable, "-m", "benchmarks.embedding", "--way", way, "--folder", str(folder)]
+    done = subprocess.run([*command, "--backbone", backbone], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def median_seconds(work: Callable[[], object], turns: int = 5) -> float:
@@ -108,7 +153,7 @@ def median_seconds(work: Callable[[], object], turns: int = 5) -> float:
     return statistics.median(seconds)
 
 
-def decode_ratio() -> float:
+def decode_ratio(folder: Path) -> float:
     """How many times faster a 12-megapixel JPEG is decoded for the network than by a plain load and resize."""
     from lookalike.images import open_image
     from lookalike.network.preprocessing import Preprocessing
@@ -117,76 +162,53 @@ def decode_ratio() -> float:
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     preprocessing = Preprocessing(IMAGE_SIZE, "squish", (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photograph.jpg"
-        path.write_bytes(buffer.getvalue())
-        plain = median_seconds(lambda: decoded_plainly(path))
-        own = median_seconds(lambda: preprocessing.pixels(open_image(path, target_size=IMAGE_SIZE)))
+    path = folder / "photograph.jpg"
+    path.write_bytes(buffer.getvalue())
+    plain = median_seconds(lambda: decoded_plainly(path))
+    own = median_seconds(lambda: preprocessing.pixels(open_image(path, target_size=IMAGE_SIZE)))
     return plain / own
 
 
-def training_ratios(backbone: str, first_trained: str | None) -> dict[str, float]:
-    """Images a second of a training step: one copy on all threads, a copy a core, later layers only."""
-    import torch
-    from torch import nn
-
-    from lookalike.network.arithmetic import keep_freed_memory
-    from lookalike.network.backbones import build_body, find_backbone
-    from lookalike.training.replicas import replica_count, replicated
-    from lookalike.training.splitting import split_body
-
-    class Scores(nn.Module):
-        def forward(self, features: torch.Tensor) -> torch.Tensor:
-            return features.mean((2, 3))[:, :10]
-
-    body = build_body(find_backbone(backbone)).module
-    images, labels = torch.randn(32, 3, IMAGE_SIZE, IMAGE_SIZE), torch.randint(10, (32,))
-    loss, model = nn.CrossEntropyLoss(), nn.Sequential(body, Scores()).train()
-    found = {"plain": 32 / median_seconds(lambda: loss(model(images), labels).backward(), TURNS)}
-    keep_freed_memory()
-    model.to(memory_format=torch.channels_last)
-    last = images.to(memory_format=torch.channels_last)
-    count = replica_count(32, torch.device("cpu"))
-    with replicated(model, loss, count, "fp32") as replicas:
-        replicas.set_training(True)
-        found["copies"] = 32 / median_seconds(lambda: replicas.backward(last, labels), TURNS)
-    if first_trained:
-        before, after = split_body(body, first_trained)
-        with torch.inference_mode():
-            stored = before.eval()(last).clone()
-        with replicated(nn.Sequential(after, Scores()), loss, count, "fp32") as replicas:
-            replicas.set_training(True)
-            found["later layers"] = 32 / median_seconds(lambda: replicas.backward(stored.clone(), labels), TURNS)
-    return found
+def compare(images: Path, backbone: str, count: int) -> dict[str, object]:
+    """All ways in turn, several times; returns medians, ratios, and what they were made of."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(images, backbone, count, folder)
+        turns = [{way: in_own_process(way, folder, backbone) for way in ("article", "stage")} for _ in range(TURNS)]
+        network = in_own_process("network", folder, backbone)
+        decoding = decode_ratio(folder)
+    return {
+        "backbone": backbone,
+        "images_per_second": {
+            way: statistics.median(turn[way]["images"] / turn[way]["seconds"] for turn in turns)
+            for way in ("article", "stage")
+        },
+        "stage_against_article": statistics.median(
+            turn["article"]["seconds"] / turn["article"]["images"] / turn["stage"]["seconds"] * turn["stage"]["images"]
+            for turn in turns
+        ),
+        "precision": turns[0]["stage"]["precision"],
+        "peak_megabytes": {"images": count, "megabytes": max(turn["stage"]["peak_megabytes"] for turn in turns)},
+        "network_alone": network,
+        "decode_12_megapixels_ratio": decoding,
+    }
 
 
 def main() -> None:
     """Run one way, or compare all and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG images")
+    parser.add_argument("--images", type=Path, help="folder of JPEG images, one sub-folder a label")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
-    parser.add_argument("--count", type=int, default=320)
-    parser.add_argument("--first-trained", default=None, help="layer from which on the later layers are trained")
-    parser.add_argument("--way", choices=["plain", "own"])
+    parser.add_argument("--count", type=int, default=640)
+    parser.add_argument("--way", choices=sorted(WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    paths = sorted(options.images.rglob("*.jpg"))[:: max(1, len(list(options.images.rglob("*.jpg"))) // options.count)]
-    paths = paths[: options.count]
     if options.way:
-        (timed_plain_embed if options.way == "plain" else own_embed)(options.backbone, paths)
-        return
-    turns = [
-        {way: seconds_in_own_process(way, options.backbone, options.images, options.count) for way in ("plain", "own")}
-        for _ in range(TURNS)
-    ]
-    speeds = {way: len(paths) / statistics.median(turn[way] for turn in turns) for way in ("plain", "own")}
-    result = {
-        "backbone": options.backbone,
-        "embed_images_per_second": speeds,
-        "embed_ratio": statistics.median(turn["plain"] / turn["own"] for turn in turns),
-        "decode_12_megapixels_ratio": decode_ratio(),
-        "training_images_per_second": training_ratios(options.backbone, options.first_trained),
-    }
-    print(json.dumps(result, indent=2))
+        print(json.dumps(WAYS[options.way](options.folder, options.backbone)))
+    elif options.images is None:
+        parser.error("--images is needed")
+    else:
+        print(json.dumps(compare(options.images, options.backbone, options.count), indent=2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from torch import nn
 
 from lookalike.dataset import open_dataset
 from lookalike.embedding import Embedder, load_embeddings, load_metadata
-from lookalike.embedding.checks import neighbor_overlap, relative_difference
+from lookalike.embedding.checks import relative_difference
 from lookalike.embedding.hook import hooked
 from lookalike.embedding.light import open_light_model
 from lookalike.embedding.model import ModelReference, open_model
@@ -96,14 +96,6 @@ def test_hook_averages_over_places():
 def test_hook_on_no_layer_raises(layer):
     with pytest.raises(ConfigError, match="the layers are 0, 1"), hooked(nn.Sequential(nn.ReLU(), nn.ReLU()), layer):
         pass
-
-
-def test_neighbor_overlap_counts_shared_neighbors():
-    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    shuffled = vectors[np.random.default_rng(1).permutation(60)]
-    assert neighbor_overlap(vectors, vectors) == 1.0
-    assert neighbor_overlap(vectors, shuffled) < 0.5
-    assert neighbor_overlap(vectors[:3], vectors[:3]) == 1.0
 
 
 def test_relative_difference():

@@ -97,6 +97,29 @@ def test_unknown_first_trained_layer_raises(dataset_folder, tmp_path):
         fine_tune(config, dataset_folder, tmp_path)
 
 
+def test_unseen_labels_are_not_taught(dataset_folder, tmp_path):
+    fine_tune(tiny_training_config(unseen_labels=("green",)), dataset_folder, tmp_path)
+    description = json.loads((tmp_path / "model.json").read_text())
+    assert description["classes"] == ["blue", "red"]
+    assert description["head"]["classes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("unseen", "error", "message"),
+    [
+        (
+            ("purple",),
+            ConfigError,
+            r"training\.unseen_labels: the dataset has no label purple; it has blue, green, red",
+        ),
+        (("green", "red"), DatasetError, "there are 1 labels"),
+    ],
+)
+def test_unseen_labels_that_leave_nothing_to_learn_are_refused(dataset_folder, tmp_path, unseen, error, message):
+    with pytest.raises(error, match=message):
+        fine_tune(tiny_training_config(unseen_labels=unseen), dataset_folder, tmp_path)
+
+
 def test_one_label_is_refused(tmp_path):
     images = make_images(tmp_path / "images")
     for path in (images / "red", images / "blue"):
