@@ -86,6 +86,12 @@ class TrainingConfig(Section):
         "squish", description="squish keeps the whole image, crop keeps its aspect ratio and cuts the middle"
     )
     embedding_units: int = Field(512, ge=2, description="Width of the layer that becomes the embedding")
+    kept_units: int = Field(
+        0,
+        ge=0,
+        description="Units of the layer `head.embedding` that are components of the body's features; the rest learn",
+    )
+    kept_share: Fraction = Field(0.5, description="Share of these units in the variance of `head.embedding`")
     activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")
     classifier: Literal["linear", "cosine"] = Field(
         "linear", description="cosine scores classes by angle, which groups the embeddings of a class more tightly"
@@ -123,6 +129,15 @@ class TrainingConfig(Section):
         description="When the images have changed: train anew, only if there are new labels, or keep the model",
     )
     seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
+
+    @model_validator(mode="after")
+    def _some_units_learn(self) -> "TrainingConfig":
+        if self.kept_units >= self.embedding_units:
+            raise ValueError(
+                f"kept_units are part of embedding_units and must be fewer, got {self.kept_units} of "
+                f"{self.embedding_units}"
+            )
+        return self
 
 
 class EmbeddingConfig(Section):

@@ -23,7 +23,7 @@ class LightModel:
     def __init__(self, description: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]], layer: str) -> None:
         prefix, _, self._layer = layer.partition(".")
         head = description["head"]
-        if description["graph"] is None or prefix != "head" or self._layer not in _LAYERS:
+        if description["graph"] is None or prefix != "head" or self._layer not in {*_LAYERS, "embedding"}:
             raise NumpyUnsupportedError(layer)
         if head["layout"] != "channels_first":
             raise NumpyUnsupportedError(head["layout"])
@@ -44,8 +44,15 @@ class LightModel:
     def _embed_one(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         mean, std = (np.array(values, np.float32) for values in (self.preprocessing.mean, self.preprocessing.std))
         normalized = ((pixels.astype(np.float32) / 255 - mean) / std).astype(np.float32, copy=False)
-        values: NDArray[np.float32] = self._body(normalized).mean(axis=(0, 1))
-        for layer in _LAYERS[1 : _LAYERS.index(self._layer) + 1]:
+        pooled: NDArray[np.float32] = self._body(normalized).mean(axis=(0, 1))
+        if self._layer != "embedding":
+            return self._run_head(pooled, self._layer)
+        gain, projection, shift = (self._tensors[f"head.embedding.{name}"] for name in ("gain", "projection", "shift"))
+        return np.concatenate([gain * self._run_head(pooled, "activation"), projection @ pooled + shift])
+
+    def _run_head(self, pooled: NDArray[np.float32], last_layer: str) -> NDArray[np.float32]:
+        values = pooled
+        for layer in _LAYERS[1 : _LAYERS.index(last_layer) + 1]:
             values = self._head_layer(layer, values)
         return values
 

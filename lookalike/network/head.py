@@ -10,6 +10,8 @@ from lookalike.errors import ModelError
 FeatureLayout = Literal["channels_first", "channels_last", "tokens", "vector"]
 # Logits of a cosine classifier lie in [-scale, scale]; 16 lets softmax reach 0.99 for a few hundred classes.
 COSINE_SCALE = 16.0
+# Share of the largest variance below which a direction is rounding.
+_NO_VARIANCE = 1e-9
 
 
 class FeaturePool(nn.Module):
@@ -71,11 +73,59 @@ class CosineClassifier(nn.Module):
         return COSINE_SCALE * nn.functional.linear(nn.functional.normalize(embeddings, dim=1), directions)
 
 
+class Embedding(nn.Module):
+    """What the head has learned and, beside it, what the body's features say on their own.
+
+    The activation of the fully connected layer tells the taught labels apart, and forgets what they do not
+    need. Principal components of the pooled features keep that: labels that were not taught, and images from
+    elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
+    """
+
+    gain: Tensor
+    projection: Tensor
+    shift: Tensor
+
+    def __init__(self, in_features: int, kept_units: int) -> None:
+        super().__init__()
+        # Buffers, not parameters: they are computed, not learned.
+        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("projection", torch.zeros(kept_units, in_features))
+        self.register_buffer("shift", torch.zeros(kept_units))
+
+    def forward(self, pooled: Tensor, activation: Tensor) -> Tensor:
+        """Embeddings (n, units + kept_units) of pooled features (n, C) and activations (n, units)."""
+        kept = nn.functional.linear(pooled, self.projection, self.shift)
+        return torch.cat([self.gain * activation, kept], dim=1)
+
+    def fit(self, pooled: Tensor, activation: Tensor, kept_share: float) -> None:
+        """Set the components, and the scales by which they make `kept_share` of the variance over these images.
+
+        Each component is divided by the square root of its standard deviation: halfway between principal components
+        as they are, of which a few outweigh all others, and whitened ones, which are mostly noise.
+        """
+        mean = pooled.mean(dim=0)
+        # The largest come last. Features of fewer images than components leave directions without variance.
+        variances, directions = torch.linalg.eigh(torch.cov((pooled - mean).T.double(), correction=0))
+        variances = variances[-len(self.shift) :].clamp(min=0)
+        scales = torch.where(variances > variances.max() * _NO_VARIANCE, variances**-0.25, 0)
+        projection = (directions[:, -len(self.shift) :] * scales).T.float()
+        projection *= (kept_share / _variance(pooled @ projection.T)) ** 0.5
+        self.projection = projection
+        self.shift = -projection @ mean
+        self.gain = ((1 - kept_share) / _variance(activation)) ** 0.5
+
+
+def _variance(vectors: Tensor) -> Tensor:
+    """Return the mean squared distance of vectors (n, dim) to their mean; tiny instead of 0."""
+    return vectors.var(dim=0, correction=0).sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
 class Head(nn.Module):
     """Pooling, BatchNorm, dropout, a fully connected layer, its activation, BatchNorm, the classifier.
 
     Every step is a named layer, so that the configuration can hook any of them:
-    `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`.
+    `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
+    and `head.embedding`, which is the activation and `kept_units` components of the pooled features.
     """
 
     def __init__(
@@ -84,6 +134,7 @@ class Head(nn.Module):
         units: int,
         classes: int,
         *,
+        kept_units: int = 0,
         layout: FeatureLayout = "channels_first",
         activation: Literal["relu", "none"] = "relu",
         classifier: Literal["linear", "cosine"] = "linear",
@@ -96,6 +147,7 @@ class Head(nn.Module):
         self.dropout = SeededDropout(dropout)
         self.linear = nn.Linear(in_features, units)
         self.activation = nn.ReLU() if activation == "relu" else nn.Identity()
+        self.embedding = Embedding(in_features, kept_units)
         self.norm2 = nn.BatchNorm1d(units)
         self.classifier = nn.Linear(units, classes) if classifier == "linear" else CosineClassifier(units, classes)
 
@@ -105,9 +157,16 @@ class Head(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Class scores (n, classes) of features (n, C) that are pooled already."""
-        hidden = self.activation(self.linear(self.dropout(self.norm(pooled))))
-        scores: Tensor = self.classifier(self.norm2(hidden))
+        activation = self.activate(pooled)
+        if not self.training:
+            self.embedding(pooled, activation)  # For whoever has hooked it; the scores do not depend on it.
+        scores: Tensor = self.classifier(self.norm2(activation))
         return scores
+
+    def activate(self, pooled: Tensor) -> Tensor:
+        """Activations (n, units) of features (n, C) that are pooled already."""
+        activation: Tensor = self.activation(self.linear(self.dropout(self.norm(pooled))))
+        return activation
 
 
 def feature_layout(shape: tuple[int, ...], features: int) -> FeatureLayout:

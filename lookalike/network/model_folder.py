@@ -46,6 +46,7 @@ class HeadShape:
     activation: Literal["relu", "none"]
     classifier: Literal["linear", "cosine"]
     dropout: float
+    kept_units: int
 
     def build(self) -> Head:
         """Return a new, randomly initialized head."""
@@ -53,6 +54,7 @@ class HeadShape:
             self.in_features,
             self.units,
             self.classes,
+            kept_units=self.kept_units,
             layout=self.layout,
             activation=self.activation,
             classifier=self.classifier,

@@ -29,6 +29,11 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def sample(self, count: int, seed: int) -> "LabelledImages":
+        """Return `count` of the images drawn by a seed, or all of them, in their order."""
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return LabelledImages(self.root, [self.paths[row] for row in rows], self.labels[torch.from_numpy(rows)])
+
     def open(self, row: int, image_size: int) -> Image.Image:
         """Return one image, decoded at `image_size` or more; DatasetError if it can no longer be read."""
         try:

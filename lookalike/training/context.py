@@ -16,8 +16,9 @@ from lookalike.network.head import feature_layout
 from lookalike.network.model_folder import HeadShape
 from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
+from lookalike.training.augmentation import Augmentation
 from lookalike.training.batches import LabelledImages
-from lookalike.training.features import FrozenLayers
+from lookalike.training.features import FrozenLayers, ImageViews
 from lookalike.training.loop import EpochRecord
 
 
@@ -39,8 +40,12 @@ class Training:
 
     @property
     def frozen(self) -> FrozenLayers:
-        """Runs frozen layers over images as this training is set up."""
-        return FrozenLayers(self.preprocessing, self.device, self.precision, self.config.seed)
+        """Runs frozen layers as this training is set up."""
+        return FrozenLayers(self.device, self.precision)
+
+    def views(self, images: LabelledImages, augmentation: Augmentation = "none") -> ImageViews:
+        """The views of some images as this training sees them."""
+        return ImageViews(images, self.preprocessing, augmentation, self.config.seed)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -74,7 +79,8 @@ def prepare(
     features = _feature_count(body, shape)
     head_shape = HeadShape(
         in_features=features,
-        units=config.embedding_units,
+        units=config.embedding_units - config.kept_units,
+        kept_units=config.kept_units,
         classes=classes,
         layout=feature_layout(shape, features),
         activation=config.activation,

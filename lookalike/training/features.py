@@ -1,7 +1,9 @@
 """What frozen layers make of the images, computed once: features for the head, activations for later layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,40 +22,89 @@ _BATCH_SIZE = 8
 _GPU_BATCH_SIZE = 64
 
 
+class Views(Protocol):
+    """Images in one or more views each: view 0 is the image itself, others are changed by chance."""
+
+    @property
+    def count(self) -> int:
+        """Views of each image."""
+        ...
+
+    def __len__(self) -> int:
+        """Images."""
+        ...
+
+    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
+        """The input of the layers for one view of some images."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """Pixels (n, 3, size, size) uint8 of image files: as they are, mirrored, and at random by the augmentation."""
+
+    images: LabelledImages
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    seed: int
+
+    @property
+    def count(self) -> int:
+        """See `Views`."""
+        return view_count(self.augmentation)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
+        """See `Views`."""
+        pixels = np.stack([self._pixels(view, row) for row in rows])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def _pixels(self, view: int, row: int) -> NDArray[np.uint8]:
+        image = self.images.open(row, self.preprocessing.image_size)
+        return pixels_of_view(image, self.preprocessing, view, np.random.default_rng((self.seed, row, view)))
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What earlier layers made of the views of images, (views, n, h, w, C) or (views, n, ...), half precision."""
+
+    values: NDArray[np.float16]
+
+    @property
+    def count(self) -> int:
+        """See `Views`."""
+        return int(self.values.shape[0])
+
+    def __len__(self) -> int:
+        return int(self.values.shape[1])
+
+    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
+        """See `Views`; fp32, feature maps as (n, C, h, w)."""
+        values = torch.from_numpy(self.values[view, rows]).float()
+        return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
 class FrozenLayers:
-    """Runs layers in evaluation mode over images, one batch a core, each image in one or more views.
+    """Runs layers in evaluation mode over all views of images, one batch a core."""
 
-    View 0 is the image itself, view 1 its mirror image, later ones are random changes; `augmentation` decides
-    how many there are.
-    """
-
-    def __init__(
-        self, preprocessing: Preprocessing, device: torch.device, precision: ResolvedPrecision, seed: int
-    ) -> None:
-        self._preprocessing = preprocessing
+    def __init__(self, device: torch.device, precision: ResolvedPrecision) -> None:
         self._device = device
         self._precision: ResolvedPrecision = precision
-        self._seed = seed
 
-    def features(
-        self, function: Callable[[Tensor], Tensor], images: LabelledImages, augmentation: Augmentation, name: str
-    ) -> Tensor:
-        """Return `function` of pixels (n, 3, h, w) for every view and image, (views, n, ...) fp32."""
-        outputs = list(self._outputs(function, images, augmentation, name))
+    def features(self, function: Callable[[Tensor], Tensor], views: Views, name: str) -> Tensor:
+        """Return `function` of every view of every image, (views, n, ...) fp32."""
+        outputs = list(self._outputs(function, views, name))
         # Cloned outside inference mode, so that training may use them.
         joined = torch.cat(outputs).clone()
-        return joined.reshape(view_count(augmentation), len(images), *joined.shape[1:])
+        return joined.reshape(views.count, len(views), *joined.shape[1:])
 
-    def store_activations(
-        self, layers: nn.Module, images: LabelledImages, augmentation: Augmentation, name: str, path: Path
-    ) -> NDArray[np.float16]:
-        """Return the output of `layers` for every view and image as a half-precision array on the disk.
-
-        Feature maps come as (views, n, h, w, C), channels last; other outputs keep their axes.
-        """
+    def store_activations(self, layers: nn.Module, views: Views, name: str, path: Path) -> Activations:
+        """Return the output of `layers` for every view of every image, as an array on the disk."""
         stored: NDArray[np.float16] | None = None
-        start, total = 0, view_count(augmentation) * len(images)
-        for output in self._outputs(layers, images, augmentation, name):
+        start, total = 0, views.count * len(views)
+        for output in self._outputs(layers, views, name):
             values = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).half().numpy()
             if stored is None:
                 stored = np.lib.format.open_memmap(path, "w+", np.float16, (total, *values.shape[1:]))
@@ -62,24 +113,18 @@ class FrozenLayers:
             start += len(values)
         if stored is None:
             raise ValueError("there are no images to run the layers over")
-        return stored.reshape(view_count(augmentation), len(images), *stored.shape[1:])
+        return Activations(stored.reshape(views.count, len(views), *stored.shape[1:]))
 
-    def _outputs(
-        self, function: Callable[[Tensor], Tensor], images: LabelledImages, augmentation: Augmentation, name: str
-    ) -> Iterator[Tensor]:
-        def run(jobs: list[tuple[int, int]]) -> Tensor:
-            pixels = np.stack([self._pixels(images, row, view) for view, row in jobs])
+    def _outputs(self, function: Callable[[Tensor], Tensor], views: Views, name: str) -> Iterator[Tensor]:
+        def run(job: tuple[int, range]) -> Tensor:
+            batch = views.batch(*job).to(self._device)
             with torch.inference_mode(), autocast(self._device, self._precision):
-                return function(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device)).float().cpu()
+                return function(batch).float().cpu()
 
-        jobs = [(view, row) for view in range(view_count(augmentation)) for row in range(len(images))]
         size = _GPU_BATCH_SIZE if self._device.type == "cuda" else _BATCH_SIZE
-        batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
-        with progress_bar(name, len(jobs)) as bar:
-            for output in parallel_batches(run, batches):
+        starts = range(0, len(views), size)
+        jobs = [(view, range(start, min(start + size, len(views)))) for view in range(views.count) for start in starts]
+        with progress_bar(name, views.count * len(views)) as bar:
+            for output in parallel_batches(run, jobs):
                 yield output
                 bar.update(len(output))
-
-    def _pixels(self, images: LabelledImages, row: int, view: int) -> NDArray[np.uint8]:
-        image = images.open(row, self._preprocessing.image_size)
-        return pixels_of_view(image, self._preprocessing, view, np.random.default_rng((self._seed, row, view)))

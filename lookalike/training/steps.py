@@ -1,5 +1,6 @@
 """The steps of training: the head on frozen features, layers of the body on images, mixing with the start."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,47 +8,85 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.files import TEMPORARY_PREFIX
-from lookalike.training.augmentation import Augmentation
 from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import Training
+from lookalike.training.features import Activations, ImageViews, Views
 from lookalike.training.loop import FEATURE_BATCH_SIZE, train_head, train_network
 from lookalike.training.splitting import split_body
 
 FROZEN, UNFROZEN, FINAL_HEAD = "frozen", "unfrozen", "final head"
 _EVALUATION_BATCH_SIZE = 512
+# More images than that change principal components little.
+_SAMPLE_SIZE = 3000
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the trained `layers` of the body read: images, or what the layers before them made of the images, once."""
+
+    layers: nn.Sequential
+    train: ImageViews | Activations
+    valid: ImageViews | Activations
 
 
 def teach(training: Training) -> float:
     """Run the steps that the configuration asks for and return the accuracy on the held-out images."""
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=training.folder) as scratch:
+        return _teach(training, _inputs(training, Path(scratch)))
+
+
+def _teach(training: Training, inputs: _Inputs) -> float:
     config = training.config
     initial = {name: tensor.clone() for name, tensor in training.network.body.state_dict().items()}
     features = None
     if config.frozen_epochs:
-        features = _head_features(training)
+        features = _head_features(training, inputs)
         _train_head(training, features, config.frozen_epochs, FROZEN)
     if config.unfrozen_epochs:
         features = None
         with training.timed(UNFROZEN):
-            _train_all_layers(training) if config.first_trained_layer is None else _train_later_layers(training)
+            _train_layers(training, inputs)
         interpolate(training.network.body, initial, config.interpolation)
     if config.final_head_epochs:
-        features = features or _head_features(training)
+        features = features or _head_features(training, inputs)
         training.network.head = training.head_shape.build().to(training.device)
         _train_head(training, features, config.final_head_epochs, FINAL_HEAD)
-    return _accuracy(training, features[1] if features else None)
+    if config.kept_units:
+        _fit_embedding(training, None if features is None else features[0][0])
+    return _accuracy(training, features[1] if features else _features(training, inputs, inputs.valid, "valid"))
 
 
-def _head_features(training: Training) -> tuple[Tensor, Tensor]:
+def _inputs(training: Training, scratch: Path) -> _Inputs:
+    """Return images, or, if the layers before `first_trained_layer` stay frozen, what these make of the images."""
+    config, network = training.config, training.network
+    train, valid = training.views(training.train, config.augmentation), training.views(training.valid)
+    if config.first_trained_layer is None or not config.unfrozen_epochs:
+        return _Inputs(nn.Sequential(network.normalize, network.body), train, valid)
+    before, after = split_body(network.body, config.first_trained_layer)
+    frozen = nn.Sequential(network.normalize, before).eval()
+    with training.timed("activations"):
+        stored = [
+            training.frozen.store_activations(frozen, views, f"activations, {split}", scratch / f"{split}.npy")
+            for views, split in ((train, "train"), (valid, "valid"))
+        ]
+    return _Inputs(after, *stored)
+
+
+def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]:
     """Return pooled features of the training images, in all views, and of the held-out ones: (views, n, C)."""
-    with training.timed("features"):
-        train = _features(training, "train", training.config.augmentation)
-        return train, _features(training, "valid", "none")
+    return (
+        _features(training, inputs, inputs.train, "train"),
+        _features(training, inputs, inputs.valid, "valid"),
+    )
 
 
-def _features(training: Training, split: str, augmentation: Augmentation) -> Tensor:
-    images = training.train if split == "train" else training.valid
+def _features(training: Training, inputs: _Inputs, views: Views, name: str) -> Tensor:
     training.network.eval()
-    return training.frozen.features(training.network.features, images, augmentation, f"features, {split}")
+    inputs.layers.eval()
+    with training.timed("features"):
+        return training.frozen.features(
+            lambda batch: training.network.head.pool(inputs.layers(batch)), views, f"features, {name}"
+        )
 
 
 def _train_head(training: Training, features: tuple[Tensor, Tensor], epochs: int, stage: str) -> None:
@@ -70,41 +109,35 @@ def set_statistics(norm: nn.BatchNorm1d, features: Tensor) -> None:
     norm.running_var = rows.var(dim=0)
 
 
-def _train_all_layers(training: Training) -> None:
-    config, network = training.config, training.network
-    train = ImageBatches(
-        training.train, training.preprocessing, config.batch_size, config.augmentation, shuffle_seed=config.seed
+def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
+    """Set the kept components of the embedding from features (n, C) of training images, or of a sample of them."""
+    if train_features is None:
+        sample = training.views(training.train.sample(_SAMPLE_SIZE, training.config.seed))
+        with training.timed("features"):
+            train_features = training.frozen.features(training.network.eval().features, sample, "features, sample")[0]
+    head = training.network.head.eval()
+    pooled = train_features.to(training.device)
+    with torch.no_grad():
+        head.embedding.fit(pooled, head.activate(pooled), training.config.kept_share)
+
+
+def _train_layers(training: Training, inputs: _Inputs) -> None:
+    config = training.config
+    if isinstance(inputs.train, Activations) and isinstance(inputs.valid, Activations):
+        train: FeatureBatches | ImageBatches = FeatureBatches(
+            inputs.train.values, training.train.labels, config.batch_size, shuffle_seed=config.seed
+        )
+        valid: FeatureBatches | ImageBatches = FeatureBatches(
+            inputs.valid.values, training.valid.labels, config.batch_size
+        )
+    else:
+        train = ImageBatches(
+            training.train, training.preprocessing, config.batch_size, config.augmentation, shuffle_seed=config.seed
+        )
+        valid = ImageBatches(training.valid, training.preprocessing, config.batch_size)
+    training.epochs += train_network(
+        inputs.layers, training.network.head, train, valid, config, training.device, training.precision
     )
-    valid = ImageBatches(training.valid, training.preprocessing, config.batch_size)
-    layers = nn.Sequential(network.normalize, network.body)
-    training.epochs += train_network(layers, network.head, train, valid, config, training.device, training.precision)
-
-
-def _train_later_layers(training: Training) -> None:
-    """Teach the body from `first_trained_layer` on, from stored activations of the layers before it."""
-    config, network = training.config, training.network
-    before, after = split_body(network.body, str(config.first_trained_layer))
-    frozen = nn.Sequential(network.normalize, before).eval()
-    with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=training.folder) as name:
-        scratch = Path(name)
-        train, valid = (
-            training.frozen.store_activations(
-                frozen, images, augmentation, f"activations, {split}", scratch / f"{split}.npy"
-            )
-            for images, augmentation, split in (
-                (training.train, config.augmentation, "train"),
-                (training.valid, "none", "valid"),
-            )
-        )
-        training.epochs += train_network(
-            after,
-            network.head,
-            FeatureBatches(train, training.train.labels, config.batch_size, shuffle_seed=config.seed),
-            FeatureBatches(valid, training.valid.labels, config.batch_size),
-            config,
-            training.device,
-            training.precision,
-        )
 
 
 def interpolate(body: torch.nn.Module, initial: dict[str, Tensor], share: float) -> None:
@@ -118,11 +151,8 @@ def interpolate(body: torch.nn.Module, initial: dict[str, Tensor], share: float)
     body.load_state_dict(mixed)
 
 
-def _accuracy(training: Training, valid_features: Tensor | None) -> float:
+def _accuracy(training: Training, valid_features: Tensor) -> float:
     """Return the share of held-out images whose best score is their label's."""
-    if valid_features is None:
-        with training.timed("features"):
-            valid_features = _features(training, "valid", "none")
     head = training.network.head.eval()
     with torch.inference_mode():
         best = head.classify(valid_features[0].to(training.device)).argmax(dim=1).cpu()

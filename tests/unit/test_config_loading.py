@@ -42,6 +42,7 @@ def test_an_empty_section_means_defaults(tmp_path):
         ("index.n_bits=many", ["index.n_bits", "got 'many'"]),
         ("evaluation.min_recall_at_10=2", ["evaluation.min_recall_at_10", "less than or equal to 1"]),
         ("dataset.source=folder", ["dataset", "dataset.folder must name the folder"]),
+        ("training.kept_units=512", ["training", "must be fewer, got 512 of 512"]),
         ("dataset.mirrors=[{url: a, md6: b}]", ["unknown key dataset.mirrors.0.md6", "did you mean md5?"]),
         ("index=3", ["section.key=value", "index=3"]),
         ("index.n_bits", ["section.key=value"]),

@@ -48,7 +48,7 @@ def test_every_make_target_of_the_documents_exists():
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name} names make {target}"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "caltech101", "caltech101-lite"])
-def test_every_configuration_is_valid_and_tunes_itself(name):
-    config = load_config(PROJECT / "configs" / f"{name}.yaml")
+@pytest.mark.parametrize("path", sorted((PROJECT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_valid_and_tunes_itself(path):
+    config = load_config(path)
     assert (config.index.n_bits, config.index.n_tables, config.index.probes) == ("auto", "auto", "auto")

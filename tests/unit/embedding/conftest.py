@@ -41,7 +41,7 @@ def embeddings_folder(embedding_config, dataset_folder, model_folder, tmp_path_f
 def light_model_folder(dataset_folder, tmp_path_factory):
     """A model of operations that NumPy can run too."""
     folder = tmp_path_factory.mktemp("light-model")
-    fine_tune(tiny_training_config(backbone="resnet18"), dataset_folder, folder)
+    fine_tune(tiny_training_config(backbone="resnet18", kept_units=6), dataset_folder, folder)
     return folder
 
 

@@ -106,7 +106,7 @@ def test_relative_difference():
 def test_light_model_gives_the_vectors_of_torch(light_model_folder):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
-    for layer in ("head.pool", "head.norm", "head.linear", "head.activation", "head.norm2"):
+    for layer in ("head.pool", "head.norm", "head.linear", "head.activation", "head.embedding", "head.norm2"):
         light = open_light_model(light_model_folder, layer)
         full = open_model(ModelReference(light_model_folder, layer, "fp32"))
         assert light.fingerprint == full.fingerprint

@@ -14,7 +14,14 @@ from lookalike.training import check_backbone, fine_tune
 from lookalike.training.context import labelled_images
 from tests.tiny_model import LABELS, make_images, tiny_training_config
 
-ALL_STEPS = {"frozen_epochs": 1, "unfrozen_epochs": 1, "final_head_epochs": 2, "interpolation": 0.5, "batch_size": 16}
+ALL_STEPS = {
+    "frozen_epochs": 1,
+    "unfrozen_epochs": 1,
+    "final_head_epochs": 2,
+    "interpolation": 0.5,
+    "batch_size": 16,
+    "kept_units": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +102,15 @@ def test_unknown_first_trained_layer_raises(dataset_folder, tmp_path):
     config = tiny_training_config(unfrozen_epochs=1, first_trained_layer="blocks.77")
     with pytest.raises(ConfigError, match=r"training\.first_trained_layer: 'blocks\.77'.*blocks\.1"):
         fine_tune(config, dataset_folder, tmp_path)
+
+
+@pytest.mark.parametrize("steps", [{}, {"final_head_epochs": 1}])
+def test_kept_units_are_part_of_the_embedding(dataset_folder, tmp_path, steps):
+    fine_tune(tiny_training_config(kept_units=4, kept_share=0.25, **steps), dataset_folder, tmp_path)
+    head = load_model(tmp_path).network.head
+    assert head.linear.out_features == 12
+    assert head.embedding.projection.shape[0] == 4
+    assert (head.embedding.projection.abs().sum(dim=1) > 0).all()
 
 
 def test_unseen_labels_are_not_taught(dataset_folder, tmp_path):
