@@ -1,14 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lookalike.config import DatasetConfig, EmbeddingConfig
+from lookalike.config_loading import load_config
 from lookalike.dataset import download_dataset, open_dataset
 from lookalike.embedding import embed_all, stage
 from lookalike.embedding.checks import MIN_OVERLAP, Bf16Check, check_bf16, compare_neighbors
 from lookalike.embedding.model import ModelReference
 from lookalike.errors import EmbeddingError
+from lookalike.network.arithmetic import bf16_speedup
 from lookalike.training import fine_tune
+from tests.conftest import CALTECH101_ARCHIVE
 from tests.tiny_model import tiny_training_config
+
+PROJECT = Path(__file__).parents[3]
 
 
 def test_bf16_finds_nearly_the_neighbors_of_fp32(tmp_path):
@@ -71,3 +78,21 @@ def test_bf16_that_changes_the_neighbors_is_refused(poor_bf16, dataset_folder, m
 def test_bf16_embeddings_match_when_verified(dataset_folder, model_folder, tmp_path):
     config = EmbeddingConfig(precision="bf16", precision_check_rows=0, verify_rows=30)
     assert embed_all(config, dataset_folder, model_folder, tmp_path).precision == "bf16"
+
+
+@pytest.mark.caltech101
+@pytest.mark.skipif(CALTECH101_ARCHIVE is None, reason="LOOKALIKE_CALTECH101 does not name the dataset's archive")
+def test_bf16_on_a_thousand_photographs(tmp_path):
+    """What the stage demands of bf16 before it uses it, on the head of the project's own recipe."""
+    if bf16_speedup() < 1:
+        pytest.skip(f"this processor only emulates bf16, at {bf16_speedup():.2g} times the speed of fp32")
+    config = DatasetConfig(source="caltech101", archive=CALTECH101_ARCHIVE)
+    download_dataset(config, tmp_path / "dataset", tmp_path / "downloads")
+    training = load_config(PROJECT / "configs" / "caltech101-lite.yaml").training
+    quick = training.model_copy(update={"unfrozen_epochs": 0, "final_head_epochs": 0, "augmentation": "none"})
+    fine_tune(quick, tmp_path / "dataset", tmp_path / "model")
+    dataset = open_dataset(tmp_path / "dataset")
+    reference = ModelReference(tmp_path / "model", "head.embedding", "fp32")
+    check = check_bf16(reference, dataset.root, dataset.catalog, 1000)
+    assert check.images == 1000
+    assert check.is_passed, check
