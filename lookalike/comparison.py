@@ -58,6 +58,10 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), marker, label=name, markersize=6, alpha=0.85)
     axes.set(yticks=list(lines), yticklabels=[row["name"] for row in done], ylim=(0.4, len(done) + 0.6))
+    if done:
+        # Not by the accuracy: that of a classifier that was never taught, near 0, would squeeze all else together.
+        drawn = [_figure(row, name) for row in done for name in QUALITY if name not in (*_NOT_DRAWN, "accuracy")]
+        axes.set_xlim(min(value for value in drawn if value is not None) - 0.02, 1.01)
     axes.grid(visible=True, alpha=0.3)
     if done:
         axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
