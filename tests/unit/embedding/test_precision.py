@@ -51,6 +51,15 @@ def test_what_bf16_changes_counted_by_hand():
     assert compare_neighbors(labels[:1], single[:1], half[:1]).is_passed
 
 
+def test_overlap_counts_shared_neighbors():
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    shuffled = vectors[np.random.default_rng(1).permutation(60)]
+    labels = np.array(["a"] * 60)
+    assert compare_neighbors(labels, vectors, vectors).overlap == 1.0
+    assert compare_neighbors(labels, vectors, shuffled).overlap < 0.5
+    assert compare_neighbors(labels[:3], vectors[:3], vectors[:3]).overlap == 1.0
+
+
 def test_a_loss_of_precision_alone_forbids_bf16():
     assert Bf16Check(1000, overlap=0.96, precision_drop=0.002).is_passed
     assert not Bf16Check(1000, overlap=0.96, precision_drop=0.003).is_passed
