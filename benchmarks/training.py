@@ -11,6 +11,7 @@ accuracy of each is printed beside its seconds. The unfrozen stage runs for one 
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -102,6 +103,7 @@ def compare(images: Path, labels: int, per_label: int, frozen_epochs: int) -> di
         folder = Path(name)
         dataset = prepare(images, labels, per_label, folder)
         plain = train_plainly(dataset, frozen_epochs)
+        print(f"fastai's plain way: {plain}", file=sys.stderr, flush=True)
         accuracy, frozen = train_as_the_stage(folder, frozen_epochs=frozen_epochs, unfrozen_epochs=0)
         _, whole = train_as_the_stage(folder, frozen_epochs=0, unfrozen_epochs=1)
         later_options = {"frozen_epochs": 0, "unfrozen_epochs": 4, "first_trained_layer": "blocks.4"}

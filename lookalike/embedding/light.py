@@ -13,6 +13,7 @@ from lookalike.network.numpy_graph import NumpyBody, NumpyUnsupportedError
 from lookalike.network.preprocessing import Preprocessing
 
 _BATCH_NORM_EPSILON = 1e-5
+_SMALLEST_LENGTH = 1e-12
 # The head's layers in order; dropout does nothing outside training.
 _LAYERS = ("pool", "norm", "dropout", "linear", "activation", "norm2")
 
@@ -45,10 +46,18 @@ class LightModel:
         mean, std = (np.array(values, np.float32) for values in (self.preprocessing.mean, self.preprocessing.std))
         normalized = ((pixels.astype(np.float32) / 255 - mean) / std).astype(np.float32, copy=False)
         pooled: NDArray[np.float32] = self._body(normalized).mean(axis=(0, 1))
-        if self._layer != "embedding":
-            return self._run_head(pooled, self._layer)
+        return self._embedding(pooled) if self._layer == "embedding" else self._run_head(pooled, self._layer)
+
+    def _embedding(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lookalike.network.head.Embedding`."""
+        activation = self._run_head(pooled, "activation")
         gain, projection, shift = (self._tensors[f"head.embedding.{name}"] for name in ("gain", "projection", "shift"))
-        return np.concatenate([gain * self._run_head(pooled, "activation"), projection @ pooled + shift])
+        if len(shift) == 0:
+            return activation
+        scored, directions = self._head_layer("norm2", activation), self._tensors["head.classifier.weight"]
+        lengths = np.linalg.norm(directions, axis=1) * np.linalg.norm(scored)
+        confidence = np.max(directions @ scored / np.maximum(lengths, _SMALLEST_LENGTH)).clip(min=0)
+        return np.concatenate([gain * confidence * activation, projection @ pooled + shift])
 
     def _run_head(self, pooled: NDArray[np.float32], last_layer: str) -> NDArray[np.float32]:
         values = pooled

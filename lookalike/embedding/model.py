@@ -91,4 +91,6 @@ def open_model(reference: ModelReference) -> EmbeddingModel:
     network.body.to(memory_format=torch.channels_last)
     if reference.precision == "bf16":
         network.use_bf16_body()
+    if best_device().type == "cpu":
+        network.fuse_body(stored.preprocessing.image_size)
     return EmbeddingModel(network, reference, stored.preprocessing, stored.fingerprint(reference.layer))

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from lookalike.errors import ModelError
 from lookalike.files import digest_of, read_json, sha256_of_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
 Tensors = TypeVar("Tensors")

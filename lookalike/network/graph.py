@@ -6,6 +6,7 @@ its name. `GraphBody` runs such a list. Importing timm and torchvision takes lon
 query does, and a stored graph also does not change when those libraries do.
 """
 
+import logging
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.errors import ModelError
-from lookalike.network.graph_nodes import Graph, fold_batch_norms, last_uses, tensor_names
+from lookalike.network.fused import FusedConvolution
+from lookalike.network.graph_nodes import (
+    FUSED_CONVOLUTION,
+    Graph,
+    fold_batch_norms,
+    fuse_convolutions,
+    last_uses,
+    tensor_names,
+)
+
+logger = logging.getLogger(__name__)
 
 # Arithmetic on sizes, which the tracer leaves to Python.
 _PYTHON_OPERATORS: dict[str, Callable[..., Any]] = {
@@ -79,17 +90,42 @@ class GraphBody(nn.Module):
         super().__init__()
         nodes, folded = fold_batch_norms(graph["nodes"], tensors)
         self._input, self._output = graph["input"], graph["output"]
-        self._steps = [(node, _operator(node["op"])) for node in nodes]
-        self.last_uses = last_uses(nodes, self._output)
+        self._set_steps(nodes)
         self._attributes: dict[str, str] = {}
         for position, name in enumerate(tensor_names({"nodes": nodes})):
             self._attributes[name] = f"tensor_{position}"
             self.register_buffer(f"tensor_{position}", folded[name], persistent=False)
 
+    def _set_steps(self, nodes: list[dict[str, Any]]) -> None:
+        self._steps = [(node, _operator(node["op"])) for node in nodes]
+        self._last_uses = last_uses(nodes, self._output)
+
+    def fuse(self, example: Tensor) -> bool:
+        """Let convolutions add and clip in their own pass; returns whether that works here.
+
+        `example` is a batch like those to come. From then on the body stays where it is and in its precision.
+        Where the processor or torch has no such convolutions, or they give something else, nothing changes.
+        """
+        steps, finished = self._steps, self._last_uses
+        with torch.inference_mode():
+            expected = self(example)
+            try:
+                self._set_steps(fuse_convolutions([node for node, _ in steps], self._output))
+                found = self(example)
+                # Only rounding may differ: a share of 0.0003 in fp32 and of 0.09 in bf16.
+                tolerance = torch.finfo(expected.dtype).eps ** 0.5 * float(expected.abs().max())
+                works = torch.allclose(found, expected, rtol=0, atol=tolerance)
+            except (AttributeError, RuntimeError, TypeError) as cause:
+                logger.debug("convolutions cannot be fused here: %s", cause)
+                works = False
+        if not works:
+            self._steps, self._last_uses = steps, finished
+        return works
+
     def forward(self, images: Tensor) -> Tensor:
         """Features of normalized images (n, 3, h, w), in the exported body's own layout."""
         values: dict[str, Any] = {self._input: images}
-        for (node, function), finished in zip(self._steps, self.last_uses, strict=True):
+        for (node, function), finished in zip(self._steps, self._last_uses, strict=True):
             arguments = [self._resolve(argument, values) for argument in node["args"]]
             options = {key: self._resolve(value, values) for key, value in node["kwargs"].items()}
             values[node["name"]] = function(*arguments, **options)
@@ -109,7 +145,9 @@ class GraphBody(nn.Module):
 
 
 def _operator(name: str) -> Callable[..., Any]:
-    """Return the operator `aten.NAME.OVERLOAD`, or one of Python's; ModelError for anything else."""
+    """Return the operator `aten.NAME.OVERLOAD`, or one of Python's or ours; ModelError for anything else."""
+    if name == FUSED_CONVOLUTION:
+        return FusedConvolution()
     if name in _PYTHON_OPERATORS:
         return _PYTHON_OPERATORS[name]
     parts = name.split(".")

@@ -1,7 +1,8 @@
-"""The nodes of a stored graph as plain data: what they refer to, and BatchNorm folded away.
+"""The nodes of a stored graph as plain data: what they refer to, and steps that become part of a convolution.
 
-A BatchNorm that follows a convolution becomes part of it (Jacob et al. 2018, section 3.2): the same function in
-evaluation mode with one pass less over the feature map. Tensors may be torch's or NumPy's; this module needs neither.
+A BatchNorm that follows a convolution is merged into its weights (Jacob et al. 2018, section 3.2): the same function in
+evaluation mode with one pass less over the feature map. A sum and an activation that follow it can be left to it.
+Tensors may be torch's or NumPy's; this module needs neither.
 """
 
 from collections import Counter
@@ -10,6 +11,16 @@ from typing import Any
 
 Graph = dict[str, Any]
 CONVOLUTION, BATCH_NORM = "aten.conv2d.default", "aten.batch_norm.default"
+FUSED_CONVOLUTION = "lookalike.fused_convolution"
+# Each with the numbers that it has by default.
+_ACTIVATIONS: dict[str, tuple[Any, ...]] = {
+    "aten.relu.default": ("relu",),
+    "aten.relu_.default": ("relu",),
+    "aten.hardtanh.default": ("hardtanh", -1.0, 1.0),
+    "aten.hardtanh_.default": ("hardtanh", -1.0, 1.0),
+}
+# What `aten.conv2d` takes for arguments that are not there, from the bias on.
+_CONVOLUTION_DEFAULTS: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
 
 
 def references(argument: Any, kind: str) -> list[str]:
@@ -68,3 +79,60 @@ def _folded_convolution(
     bias = tensors[convolution[2]["tensor"]] if has_bias else 0.0
     scale = gain / (variance + batch_norm[7]) ** 0.5
     return weight * scale[:, None, None, None], (bias - mean) * scale + shift
+
+
+def fuse_convolutions(nodes: Sequence[dict[str, Any]], output: str) -> list[dict[str, Any]]:
+    """Return the nodes with every convolution turned into a `FUSED_CONVOLUTION`, and what directly follows merged in.
+
+    Its arguments are image, weight, bias, stride, padding, dilation, groups; what to add to the result, or None;
+    and the activation after that as a name and its numbers, or None. A value that something else needs too is left.
+    """
+    uses = Counter([output, *(name for node in nodes for name in _used_nodes(node))])
+    fused: list[dict[str, Any]] = []
+    for node in nodes:
+        passing = [step["name"] for step in fused if step["op"] == FUSED_CONVOLUTION and uses[step["name"]] == 1]
+        merged = _merged(fused[-1], node, passing) if fused else None
+        if merged is None:
+            fused.append(_as_fused(node))
+        else:
+            fused[-1] = merged
+    return fused
+
+
+def _used_nodes(node: Mapping[str, Any]) -> list[str]:
+    return references([*node["args"], *node["kwargs"].values()], "node")
+
+
+def _as_fused(node: dict[str, Any]) -> dict[str, Any]:
+    if node["op"] != CONVOLUTION or node["kwargs"]:
+        return node
+    arguments = [*node["args"], *_CONVOLUTION_DEFAULTS[len(node["args"]) - 2 :]]
+    if isinstance(arguments[4], str):
+        return node
+    return {**node, "op": FUSED_CONVOLUTION, "args": [*arguments, None, None]}
+
+
+def _merged(convolution: dict[str, Any], node: Mapping[str, Any], passing: Sequence[str]) -> dict[str, Any] | None:
+    """Return a fused convolution that does the work of `node` too, or None if it cannot.
+
+    `passing` are the outputs of convolutions that only one node needs.
+    """
+    result = {"node": convolution["name"]}
+    if convolution["name"] not in passing or node["kwargs"] or result not in node["args"]:
+        return None
+    *arguments, addend, activation = convolution["args"]
+    if activation is None and node["op"] in _ACTIVATIONS:
+        (name, *defaults), numbers = _ACTIVATIONS[node["op"]], node["args"][1:]
+        activation = [name, *numbers, *defaults[len(numbers) :]]
+    elif activation is None and addend is None and _adds(node, passing):
+        (addend,) = (argument for argument in node["args"] if argument != result)
+    else:
+        return None
+    return {**convolution, "name": node["name"], "args": [*arguments, addend, activation]}
+
+
+def _adds(node: Mapping[str, Any], passing: Sequence[str]) -> bool:
+    """Whether a node adds two different feature maps, and changes none in place that another node may read."""
+    if len(node["args"]) != 2 or len(set(_used_nodes(node))) != 2:
+        return False
+    return node["op"] == "aten.add.Tensor" or (node["op"] == "aten.add_.Tensor" and _used_nodes(node)[0] in passing)

@@ -74,11 +74,15 @@ class CosineClassifier(nn.Module):
 
 
 class Embedding(nn.Module):
-    """What the head has learned and, beside it, what the body's features say on their own.
+    """What the head has learned, as far as it is sure of it, and beside it what the body's features say on their own.
 
     The activation of the fully connected layer tells the taught labels apart, and forgets what they do not
     need. Principal components of the pooled features keep that: labels that were not taught, and images from
     elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
+
+    The activation is also multiplied by the confidence of `Head.confidence`. An image of a label that was not
+    taught has a low one, and stays near its like, which have low ones too, instead of going to the taught label that
+    resembles it most.
     """
 
     gain: Tensor
@@ -92,12 +96,17 @@ class Embedding(nn.Module):
         self.register_buffer("projection", torch.zeros(kept_units, in_features))
         self.register_buffer("shift", torch.zeros(kept_units))
 
-    def forward(self, pooled: Tensor, activation: Tensor) -> Tensor:
-        """Embeddings (n, units + kept_units) of pooled features (n, C) and activations (n, units)."""
-        kept = nn.functional.linear(pooled, self.projection, self.shift)
-        return torch.cat([self.gain * activation, kept], dim=1)
+    def forward(self, pooled: Tensor, activation: Tensor, confidence: Tensor) -> Tensor:
+        """Embeddings (n, units + kept_units) of pooled features (n, C), activations (n, units), confidences (n, 1).
 
-    def fit(self, pooled: Tensor, activation: Tensor, kept_share: float) -> None:
+        Without kept units they are the activations.
+        """
+        if len(self.shift) == 0:
+            return activation
+        kept = nn.functional.linear(pooled, self.projection, self.shift)
+        return torch.cat([self.gain * confidence * activation, kept], dim=1)
+
+    def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, kept_share: float) -> None:
         """Set the components, and the scales by which they make `kept_share` of the variance over these images.
 
         Each component is divided by the square root of its standard deviation: halfway between principal components
@@ -112,7 +121,7 @@ class Embedding(nn.Module):
         projection *= (kept_share / _variance(pooled @ projection.T)) ** 0.5
         self.projection = projection
         self.shift = -projection @ mean
-        self.gain = ((1 - kept_share) / _variance(activation)) ** 0.5
+        self.gain = ((1 - kept_share) / _variance(confidence * activation)) ** 0.5
 
 
 def _variance(vectors: Tensor) -> Tensor:
@@ -125,7 +134,8 @@ class Head(nn.Module):
 
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
-    and `head.embedding`, which is the activation and `kept_units` components of the pooled features.
+    and `head.embedding`, which is the activation, weighted by its confidence, and `kept_units` components of the
+    pooled features.
     """
 
     def __init__(
@@ -159,7 +169,8 @@ class Head(nn.Module):
         """Class scores (n, classes) of features (n, C) that are pooled already."""
         activation = self.activate(pooled)
         if not self.training:
-            self.embedding(pooled, activation)  # For whoever has hooked it; the scores do not depend on it.
+            # For whoever has hooked it; the scores do not depend on it.
+            self.embedding(pooled, activation, self.confidence(activation))
         scores: Tensor = self.classifier(self.norm2(activation))
         return scores
 
@@ -167,6 +178,12 @@ class Head(nn.Module):
         """Activations (n, units) of features (n, C) that are pooled already."""
         activation: Tensor = self.activation(self.linear(self.dropout(self.norm(pooled))))
         return activation
+
+    def confidence(self, activation: Tensor) -> Tensor:
+        """How sure the classifier is, (n, 1) in [0, 1]: the cosine of its input to the nearest class."""
+        scored = nn.functional.normalize(self.norm2(activation), dim=1)
+        cosines = nn.functional.linear(scored, nn.functional.normalize(self.classifier.weight, dim=1))
+        return cosines.amax(dim=1, keepdim=True).clamp(min=0)
 
 
 def feature_layout(shape: tuple[int, ...], features: int) -> FeatureLayout:

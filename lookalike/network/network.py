@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lookalike.network.graph import GraphBody
 from lookalike.network.head import Head
 from lookalike.network.preprocessing import Preprocessing
 
@@ -39,6 +40,14 @@ class Network(nn.Module):
         """Store and run the body in bf16; the head, a thousandth of the work, stays fp32."""
         self.body.bfloat16()
         self._body_dtype = torch.bfloat16
+
+    def fuse_body(self, image_size: int) -> bool:
+        """Make a body of stored operations faster, if the processor can: the last step, see `GraphBody.fuse`."""
+        if not isinstance(self.body, GraphBody):
+            return False
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (2, image_size, image_size, 3), generator=generator, dtype=torch.uint8)
+        return self.body.fuse(self._body_input(pixels.permute(0, 3, 1, 2)))
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pooled features (n, C) of the body, fp32."""

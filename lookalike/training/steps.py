@@ -118,7 +118,8 @@ def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
     head = training.network.head.eval()
     pooled = train_features.to(training.device)
     with torch.no_grad():
-        head.embedding.fit(pooled, head.activate(pooled), training.config.kept_share)
+        activation = head.activate(pooled)
+        head.embedding.fit(pooled, activation, head.confidence(activation), training.config.kept_share)
 
 
 def _train_layers(training: Training, inputs: _Inputs) -> None:

@@ -6,7 +6,8 @@ from torch import nn
 
 from lookalike.errors import ModelError
 from lookalike.network.backbones import build_body, find_backbone
-from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph, fold_batch_norms
+from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph
+from lookalike.network.graph_nodes import FUSED_CONVOLUTION, fold_batch_norms, fuse_convolutions
 
 
 def randomize_batch_norms(module):
@@ -26,8 +27,114 @@ def test_rebuilt_body_computes_the_same(name):
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         expected, found = body(images), rebuilt(images)
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+        assert found.shape == expected.shape
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+        rebuilt.fuse(images[:2])
+        assert torch.allclose(rebuilt(images), found, atol=1e-4 * float(expected.abs().max()))
+
+
+def fused_nodes(body, size=32):
+    graph, tensors = export_graph(body.eval(), size)
+    nodes, _ = fold_batch_norms(graph["nodes"], tensors)
+    return fuse_convolutions(nodes, graph["output"])
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
+def test_sums_and_activations_disappear_into_convolutions(name):
+    operations = {node["op"] for node in fused_nodes(build_body(find_backbone(name)).module, 64)}
+    assert FUSED_CONVOLUTION in operations
+    assert not [
+        operation for operation in operations if "relu" in operation or "add" in operation or "tanh" in operation
+    ]
+
+
+class Branching(nn.Module):
+    """A convolution in `order` with a sum, an activation and other uses of its output."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+        self.order = order
+
+    def forward(self, images):
+        found = self.convolution(images)
+        return {
+            "plain": lambda: found,
+            "sum": lambda: images + found,
+            "sum in place": lambda: found.add_(images),
+            "other changed in place": lambda: (torch.relu(images) * 1.0).add_(self.convolution(found)),
+            "sum of convolutions in place": lambda: found.add_(self.convolution(images)),
+            "sum, activation": lambda: torch.relu(found + images),
+            "activation, sum": lambda: torch.relu(found) + images,
+            "default limits": lambda: nn.functional.hardtanh(found),
+            "two activations": lambda: torch.relu(nn.functional.hardtanh(found, -0.1, 0.2)),
+            "twice its own": lambda: found + found,
+            "scaled sum": lambda: torch.add(found, images, alpha=2),
+            "sum with a number": lambda: found + 1.0,
+            "sum with a row": lambda: found + images[:, :, :1],
+            "used again": lambda: torch.relu(found) * found,
+            "sum used again": lambda: (lambda summed: torch.relu(summed) - summed)(found + images),
+        }[self.order]()
+
+
+BRANCHES = {
+    "plain": 1,
+    "sum": 1,
+    "sum in place": 1,
+    "other changed in place": 5,
+    "sum of convolutions in place": 2,
+    "sum, activation": 1,
+    "activation, sum": 2,
+    "default limits": 1,
+    "two activations": 2,
+    "twice its own": 2,
+    "scaled sum": 2,
+    "sum with a number": 2,
+    "used again": 3,
+    "sum used again": 3,
+}
+
+
+@pytest.mark.parametrize(("order", "steps"), BRANCHES.items())
+def test_fusing_changes_no_feature(order, steps):
+    body = Branching(order).eval()
+    assert len(fused_nodes(body)) == steps
+    graph, tensors = export_graph(body, 32)
+    rebuilt = GraphBody(graph, tensors)
+    images = torch.randn(4, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        assert rebuilt.fuse(images[:2])
+        torch.testing.assert_close(rebuilt(images), body(images.clone()), atol=1e-5, rtol=1e-5)
+
+
+def test_sum_of_another_shape_is_right_fused_or_not():
+    body = Branching("sum with a row").eval()
+    graph, tensors = export_graph(body, 32)
+    rebuilt = GraphBody(graph, tensors)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        rebuilt.fuse(images)
+        torch.testing.assert_close(rebuilt(images), body(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["missing", "raises", "wrong"])
+def test_body_stays_as_it_was_where_fusing_does_not_work(monkeypatch, fault):
+    class Faulty:
+        def __call__(self, *arguments):
+            if fault == "missing":
+                return torch.ops.mkldnn.no_such_operator(*arguments)
+            if fault == "raises":
+                raise RuntimeError("this processor cannot")
+            return torch.zeros(2, 3, 32, 32)
+
+    graph, tensors = export_graph(Branching("sum").eval(), 32)
+    body = GraphBody(graph, tensors)
+    images = torch.randn(2, 3, 32, 32)
+    monkeypatch.setattr("lookalike.network.graph.FusedConvolution", Faulty)
+    with torch.inference_mode():
+        expected = body(images)
+        assert not body.fuse(images)
+        assert torch.equal(body(images), expected)
 
 
 def test_batch_norms_after_convolutions_disappear():
