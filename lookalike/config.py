@@ -89,7 +89,8 @@ class TrainingConfig(Section):
     kept_units: int = Field(
         0,
         ge=0,
-        description="Units of the layer `head.embedding` that are components of the body's features; the rest learn",
+        description="Units of the layer `head.embedding` that are components of the body's features; the rest learn, "
+        "and count as far as the classifier is sure",
     )
     kept_share: Fraction = Field(0.5, description="Share of these units in the variance of `head.embedding`")
     activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")

@@ -8,7 +8,7 @@ query does, and a stored graph also does not change when those libraries do.
 
 import logging
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,13 +37,14 @@ class UnsupportedGraphError(Exception):
     """Raised for a network that cannot be written down as a plain list of operations."""
 
 
-def export_graph(body: nn.Module, image_size: int) -> tuple[Graph, dict[str, Tensor]]:
+def export_graph(body: nn.Module, shape: Sequence[int]) -> tuple[Graph, dict[str, Tensor]]:
     """Return the operations of a body in evaluation mode, and the tensors that they refer to, by name.
 
+    `shape` is that of one image or feature map, without the batch.
     Raises UnsupportedGraphError for networks that torch.export or JSON cannot express; such bodies are
     rebuilt through their library.
     """
-    example = torch.zeros(2, 3, image_size, image_size)
+    example = torch.zeros(2, *shape)
     try:
         program = torch.export.export(body.eval(), (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     except Exception as cause:

@@ -108,7 +108,7 @@ def save_model(
 
 def _graph_or_none(body: nn.Module, image_size: int) -> tuple[Graph | None, dict[str, Tensor]]:
     try:
-        return export_graph(body, image_size)
+        return export_graph(body, (3, image_size, image_size))
     except UnsupportedGraphError:
         return None, {}
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lookalike.files import reserve_disk
-from lookalike.network.arithmetic import ResolvedPrecision, autocast, parallel_batches
+from lookalike.network.arithmetic import ResolvedPrecision, autocast, one_thread, parallel_batches
+from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.progress import progress_bar
 from lookalike.training.augmentation import Augmentation, pixels_of_view, view_count
@@ -20,6 +21,8 @@ from lookalike.training.batches import LabelledImages
 # Small enough that the feature maps of one batch stay in the processor's cache for longer.
 _BATCH_SIZE = 8
 _GPU_BATCH_SIZE = 64
+# Writing the layers down as a graph takes some seconds, as long as it saves on about so many images.
+_WORTH_FUSING = 1000
 
 
 class Views(Protocol):
@@ -92,6 +95,19 @@ class FrozenLayers:
     def __init__(self, device: torch.device, precision: ResolvedPrecision) -> None:
         self._device = device
         self._precision: ResolvedPrecision = precision
+
+    def ready(self, layers: nn.Module, example: Tensor, images: int) -> nn.Module:
+        """Return the same layers in the form that is fastest for so many images like those of the batch `example`."""
+        if self._device.type != "cpu" or self._precision != "fp32" or images < _WORTH_FUSING:
+            return layers
+        try:
+            body = GraphBody(*export_graph(layers, example.shape[1:]))
+        except UnsupportedGraphError:
+            return layers
+        body.to(memory_format=torch.channels_last)
+        with one_thread():
+            body.fuse(example)
+        return body
 
     def features(self, function: Callable[[Tensor], Tensor], views: Views, name: str) -> Tensor:
         """Return `function` of every view of every image, (views, n, ...) fp32."""

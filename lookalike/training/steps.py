@@ -22,9 +22,10 @@ _SAMPLE_SIZE = 3000
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What the trained `layers` of the body read: images, or what the layers before them made of the images, once."""
+    """What the trained `layers` of the body read: images, after `normalize`, or the output of earlier layers."""
 
-    layers: nn.Sequential
+    normalize: nn.Module
+    layers: nn.Module
     train: ImageViews | Activations
     valid: ImageViews | Activations
 
@@ -61,15 +62,23 @@ def _inputs(training: Training, scratch: Path) -> _Inputs:
     config, network = training.config, training.network
     train, valid = training.views(training.train, config.augmentation), training.views(training.valid)
     if config.first_trained_layer is None or not config.unfrozen_epochs:
-        return _Inputs(nn.Sequential(network.normalize, network.body), train, valid)
+        return _Inputs(network.normalize, network.body, train, valid)
     before, after = split_body(network.body, config.first_trained_layer)
-    frozen = nn.Sequential(network.normalize, before).eval()
     with training.timed("activations"):
+        frozen = nn.Sequential(network.normalize, _ready(training, network.normalize, before, train))
         stored = [
             training.frozen.store_activations(frozen, views, f"activations, {split}", scratch / f"{split}.npy")
             for views, split in ((train, "train"), (valid, "valid"))
         ]
-    return _Inputs(after, *stored)
+    return _Inputs(nn.Identity(), after, *stored)
+
+
+def _ready(training: Training, normalize: nn.Module, layers: nn.Module, views: Views) -> nn.Module:
+    """Return the layers in evaluation mode, as fast as they can be made for all these views."""
+    training.network.eval()
+    with torch.inference_mode():
+        example = normalize(views.batch(0, range(min(2, len(views)))).to(training.device))
+    return training.frozen.ready(layers.eval(), example, views.count * len(views))
 
 
 def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]:
@@ -81,12 +90,10 @@ def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]
 
 
 def _features(training: Training, inputs: _Inputs, views: Views, name: str) -> Tensor:
-    training.network.eval()
-    inputs.layers.eval()
     with training.timed("features"):
-        return training.frozen.features(
-            lambda batch: training.network.head.pool(inputs.layers(batch)), views, f"features, {name}"
-        )
+        layers = _ready(training, inputs.normalize, inputs.layers, views)
+        pooled = nn.Sequential(inputs.normalize, layers, training.network.head.pool)
+        return training.frozen.features(pooled, views, f"features, {name}")
 
 
 def _train_head(training: Training, features: tuple[Tensor, Tensor], epochs: int, stage: str) -> None:
@@ -137,7 +144,13 @@ def _train_layers(training: Training, inputs: _Inputs) -> None:
         )
         valid = ImageBatches(training.valid, training.preprocessing, config.batch_size)
     training.epochs += train_network(
-        inputs.layers, training.network.head, train, valid, config, training.device, training.precision
+        nn.Sequential(inputs.normalize, inputs.layers),
+        training.network.head,
+        train,
+        valid,
+        config,
+        training.device,
+        training.precision,
     )
 
 

@@ -22,7 +22,7 @@ def test_rebuilt_body_computes_the_same(name):
     torch.manual_seed(0)
     body = build_body(find_backbone(name)).module.eval()
     randomize_batch_norms(body)
-    graph, tensors = export_graph(body, 64)
+    graph, tensors = export_graph(body, (3, 64, 64))
     rebuilt = GraphBody(json.loads(json.dumps(graph)), tensors)
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
@@ -34,7 +34,7 @@ def test_rebuilt_body_computes_the_same(name):
 
 
 def fused_nodes(body, size=32):
-    graph, tensors = export_graph(body.eval(), size)
+    graph, tensors = export_graph(body.eval(), (3, size, size))
     nodes, _ = fold_batch_norms(graph["nodes"], tensors)
     return fuse_convolutions(nodes, graph["output"])
 
@@ -99,7 +99,7 @@ BRANCHES = {
 def test_fusing_changes_no_feature(order, steps):
     body = Branching(order).eval()
     assert len(fused_nodes(body)) == steps
-    graph, tensors = export_graph(body, 32)
+    graph, tensors = export_graph(body, (3, 32, 32))
     rebuilt = GraphBody(graph, tensors)
     images = torch.randn(4, 3, 32, 32).to(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -109,7 +109,7 @@ def test_fusing_changes_no_feature(order, steps):
 
 def test_sum_of_another_shape_is_right_fused_or_not():
     body = Branching("sum with a row").eval()
-    graph, tensors = export_graph(body, 32)
+    graph, tensors = export_graph(body, (3, 32, 32))
     rebuilt = GraphBody(graph, tensors)
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
@@ -127,7 +127,7 @@ def test_body_stays_as_it_was_where_fusing_does_not_work(monkeypatch, fault):
                 raise RuntimeError("this processor cannot")
             return torch.zeros(2, 3, 32, 32)
 
-    graph, tensors = export_graph(Branching("sum").eval(), 32)
+    graph, tensors = export_graph(Branching("sum").eval(), (3, 32, 32))
     body = GraphBody(graph, tensors)
     images = torch.randn(2, 3, 32, 32)
     monkeypatch.setattr("lookalike.network.graph.FusedConvolution", Faulty)
@@ -139,7 +139,7 @@ def test_body_stays_as_it_was_where_fusing_does_not_work(monkeypatch, fault):
 
 def test_batch_norms_after_convolutions_disappear():
     body = build_body(find_backbone("resnet18")).module.eval()
-    graph, tensors = export_graph(body, 64)
+    graph, tensors = export_graph(body, (3, 64, 64))
     nodes, _ = fold_batch_norms(graph["nodes"], tensors)
     operations = [node["op"] for node in nodes]
     assert "aten.batch_norm.default" in {node["op"] for node in graph["nodes"]}
@@ -159,7 +159,7 @@ def test_batch_norm_of_a_convolution_used_twice_stays():
 
     body = Twice().eval()
     randomize_batch_norms(body)
-    graph, tensors = export_graph(body, 32)
+    graph, tensors = export_graph(body, (3, 32, 32))
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(GraphBody(graph, tensors)(images), body(images), atol=1e-6)
@@ -171,7 +171,7 @@ def test_network_with_data_dependent_flow_is_unsupported():
             return images if images.sum() > 0 else -images
 
     with pytest.raises(UnsupportedGraphError):
-        export_graph(Moody(), 32)
+        export_graph(Moody(), (3, 32, 32))
 
 
 @pytest.mark.parametrize("operation", ["os.system", "aten.no_such_thing.default", "aten"])

@@ -16,7 +16,7 @@ def test_numpy_computes_what_torch_computes(name):
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
             layer.running_var.uniform_(0.5, 2.0)
-    graph, tensors = export_graph(body, 64)
+    graph, tensors = export_graph(body, (3, 64, 64))
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = body(image)[0].permute(1, 2, 0).numpy()
@@ -49,6 +49,6 @@ def test_convolution_is_that_of_torch(kernel, stride, groups):
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "timm:test_convnext", "resnext50_32x4d"])
 def test_other_operations_are_refused(name):
-    graph, tensors = export_graph(build_body(find_backbone(name)).module.eval(), 64)
+    graph, tensors = export_graph(build_body(find_backbone(name)).module.eval(), (3, 64, 64))
     with pytest.raises(NumpyUnsupportedError):
         NumpyBody(graph, {key: tensor.numpy() for key, tensor in tensors.items()})

@@ -57,14 +57,17 @@ def test_history_has_one_line_an_epoch(trained):
     assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
 
 
-def test_stated_accuracy_is_that_of_the_stored_model(trained, dataset_folder):
-    stored = load_model(trained[0])
+def accuracy_of_stored(folder, dataset_folder):
+    stored = load_model(folder)
     images = labelled_images(open_dataset(dataset_folder), "valid", LABELS)
     pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
     with torch.inference_mode():
         scores = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    accuracy = float((scores.argmax(dim=1) == images.labels).double().mean())
-    assert accuracy == pytest.approx(trained[1].accuracy)
+    return float((scores.argmax(dim=1) == images.labels).double().mean())
+
+
+def test_stated_accuracy_is_that_of_the_stored_model(trained, dataset_folder):
+    assert accuracy_of_stored(trained[0], dataset_folder) == pytest.approx(trained[1].accuracy)
 
 
 def test_colors_are_learned(dataset_folder, tmp_path):
@@ -81,6 +84,13 @@ def test_same_seed_gives_the_same_model(dataset_folder, tmp_path, changes):
         fine_tune(config, dataset_folder, tmp_path / name)
     one, two = (load_model(tmp_path / name).network.state_dict() for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_frozen_layers_made_ready_lead_to_the_model_that_is_stored(dataset_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("lookalike.training.features._WORTH_FUSING", 0)
+    config = tiny_training_config(**ALL_STEPS, first_trained_layer="blocks.2")
+    summary = fine_tune(config, dataset_folder, tmp_path)
+    assert accuracy_of_stored(tmp_path, dataset_folder) == pytest.approx(summary.accuracy)
 
 
 def test_layers_before_the_first_trained_one_stay(dataset_folder, tmp_path):

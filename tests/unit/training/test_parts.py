@@ -8,12 +8,14 @@ from torch import nn
 from lookalike.dataset import open_dataset
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
+from lookalike.network.graph import GraphBody
 from lookalike.network.head import Head, SeededDropout
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training import loop
 from lookalike.training.augmentation import random_box
 from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import labelled_images
+from lookalike.training.features import FrozenLayers
 from lookalike.training.loop import parameter_groups
 from lookalike.training.replicas import replicated
 from lookalike.training.splitting import split_body
@@ -89,6 +91,35 @@ def test_split_body_runs_as_the_whole(name, first):
     trained = {id(parameter) for parameter in after.parameters()}
     named = {id(parameter) for key, parameter in body.named_parameters() if key.startswith(f"{first}.")}
     assert named <= trained < {id(parameter) for parameter in body.parameters()}
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "timm:test_convnext"])
+def test_frozen_layers_made_ready_compute_the_same(name):
+    body = build_body(find_backbone(name)).module.eval()
+    layers = split_body(body, "blocks.4")[0] if name == "tf_efficientnet_lite0" else body
+    frozen, example = FrozenLayers(torch.device("cpu"), "fp32"), torch.randn(2, 3, 64, 64)
+    ready = frozen.ready(layers, example, images=100_000)
+    assert isinstance(ready, GraphBody)
+    with torch.inference_mode():
+        images = torch.randn(3, 3, 64, 64)
+        expected = layers(images)
+        assert torch.allclose(ready(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_frozen_layers_stay_as_they_are_for_few_images_and_in_bf16():
+    layers, example = nn.Conv2d(3, 3, 1).eval(), torch.randn(2, 3, 8, 8)
+    assert FrozenLayers(torch.device("cpu"), "fp32").ready(layers, example, images=100) is layers
+    assert FrozenLayers(torch.device("cpu"), "bf16").ready(layers, example, images=100_000) is layers
+
+
+def test_frozen_layers_without_a_graph_stay_as_they_are():
+    class Moody(nn.Module):
+        def forward(self, images):
+            return images if images.sum() > 0 else -images
+
+    layers = Moody()
+    ready = FrozenLayers(torch.device("cpu"), "fp32").ready(layers, torch.randn(2, 3, 8, 8), images=100_000)
+    assert ready is layers
 
 
 def test_split_body_of_a_network_that_is_no_row_raises():
