@@ -34,8 +34,9 @@ def run_embed_all(
     shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_other_shards(folder, shards)
+    fingerprint = open_model(reference).fingerprint
     start = time.perf_counter()
-    earlier = find_earlier(earlier_folders, open_model(reference).fingerprint, reference.precision)
+    earlier = find_earlier(earlier_folders, fingerprint, reference.precision)
     results, reused, embedded = _make_shards(config, reference, dataset, shards, folder, earlier)
     seconds = time.perf_counter() - start
     rejects = [reject for result in results for reject in result.rejects]

@@ -1,4 +1,4 @@
-"""A convolution that adds and clips in the same pass over the feature map.
+"""A convolution that pads, adds and clips in the same pass over the feature map.
 
 By itself torch writes the convolution's output to memory, reads it again for a ReLU of one operation a number, and
 arranges the weights anew for oneDNN at every call. oneDNN can do all of it in one pass, with weights arranged
@@ -6,11 +6,14 @@ once. The two operators are those that `torch.compile` turns convolutions into; 
 `GraphBody.fuse` tries them before it relies on them.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lookalike.network.graph_nodes import FUSED_CONVOLUTION, references
 
 
 class FusedConvolution:
@@ -46,3 +49,44 @@ class FusedConvolution:
             images, addend, *geometry, "add", None, name, numbers, ""
         )
         return summed
+
+
+def fold_padding(
+    nodes: Sequence[dict[str, Any]], tensors: Mapping[str, Tensor]
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Return the nodes with zero padding before depthwise fused convolutions left to these, and their new weights.
+
+    Padding that is larger at the end, as TensorFlow pads a stride of two, becomes even padding and a kernel that
+    begins with zeros: cheaper than to copy the feature map, where a kernel has one channel.
+    """
+    uses = Counter(name for node in nodes for name in references([*node["args"], *node["kwargs"].values()], "node"))
+    by_name = {node["name"]: node for node in nodes}
+    kept, made = {node["name"]: node for node in nodes}, {}
+    for node in nodes:
+        padding = by_name.get(node["args"][0]["node"]) if node["op"] == FUSED_CONVOLUTION else None
+        if padding is None or uses[padding["name"]] != 1 or not _is_foldable(padding, node, tensors):
+            continue
+        left, right, top, bottom = padding["args"][1]
+        weight_name = f"{node['name']}.padded_weight"
+        weight = tensors[node["args"][1]["tensor"]]
+        made[weight_name] = torch.nn.functional.pad(weight, (right - left, 0, bottom - top, 0))
+        _, _, bias, stride, _, *others = node["args"]
+        arguments = [padding["args"][0], {"tensor": weight_name}, bias, stride, [bottom, right], *others]
+        kept[node["name"]] = {**node, "args": arguments}
+        del kept[padding["name"]]
+    return list(kept.values()), made
+
+
+def _is_foldable(padding: Mapping[str, Any], convolution: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    if padding["op"] != "aten.pad.default" or padding["kwargs"] or len(padding["args"][1]) != 4:
+        return False
+    _, (left, right, top, bottom), *how = padding["args"]
+    _, weight, _, _, own_padding, dilation, _ = convolution["args"][:7]
+    return (
+        how in ([], ["constant"], ["constant", None], ["constant", 0])
+        and 0 <= left <= right
+        and 0 <= top <= bottom
+        and not any(own_padding)
+        and set(dilation) == {1}
+        and tensors[weight["tensor"]].shape[1] == 1
+    )

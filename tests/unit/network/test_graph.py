@@ -6,6 +6,7 @@ from torch import nn
 
 from lookalike.errors import ModelError
 from lookalike.network.backbones import build_body, find_backbone
+from lookalike.network.fused import fold_padding
 from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph
 from lookalike.network.graph_nodes import FUSED_CONVOLUTION, fold_batch_norms, fuse_convolutions
 
@@ -105,6 +106,45 @@ def test_fusing_changes_no_feature(order, steps):
     with torch.inference_mode():
         assert rebuilt.fuse(images[:2])
         torch.testing.assert_close(rebuilt(images), body(images.clone()), atol=1e-5, rtol=1e-5)
+
+
+class Padding(nn.Module):
+    def __init__(self, sizes, kernel, stride, *, groups=6, value=0.0, mode="constant", dilation=1, padding=0):
+        super().__init__()
+        self.convolution = nn.Conv2d(6, 6, kernel, stride=stride, groups=groups, dilation=dilation, padding=padding)
+        self.options = {"pad": sizes, "mode": mode, **({"value": value} if mode == "constant" else {})}
+
+    def forward(self, images):
+        return torch.relu(self.convolution(nn.functional.pad(torch.cat([images, images], 1), **self.options)))
+
+
+@pytest.mark.parametrize("size", [31, 32])
+@pytest.mark.parametrize(
+    ("body", "folds"),
+    [
+        (Padding((0, 1, 0, 1), 3, 2), True),
+        (Padding((1, 2, 1, 2), 5, 2), True),
+        (Padding((1, 1, 0, 2), 3, 1), True),
+        (Padding((0, 3, 1, 1), (3, 5), 1), True),
+        (Padding((1, 0, 1, 0), 3, 2), False),
+        (Padding((0, 1, 0, 1), 3, 2, groups=1), False),
+        (Padding((0, 1, 0, 1), 3, 2, value=1.0), False),
+        (Padding((0, 1, 0, 1), 3, 2, mode="reflect"), False),
+        (Padding((0, 1, 0, 1), 3, 2, dilation=2), False),
+        (Padding((0, 1, 0, 1), 3, 2, padding=1), False),
+        (Padding((-1, 1, 0, 1), 3, 2), False),
+    ],
+)
+def test_padding_becomes_part_of_depthwise_convolutions(body, folds, size):
+    nodes = fused_nodes(body, size)
+    graph, tensors = export_graph(body.eval(), (3, size, size))
+    folded, _ = fold_padding(nodes, tensors)
+    assert len(folded) == len(nodes) - folds
+    rebuilt = GraphBody(graph, tensors)
+    images = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        assert rebuilt.fuse(images)
+        torch.testing.assert_close(rebuilt(images), body(images), atol=1e-5, rtol=1e-5)
 
 
 def test_sum_of_another_shape_is_right_fused_or_not():
