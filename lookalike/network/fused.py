@@ -78,9 +78,12 @@ def fold_padding(
 
 
 def _is_foldable(padding: Mapping[str, Any], convolution: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
-    if padding["op"] != "aten.pad.default" or padding["kwargs"] or len(padding["args"][1]) != 4:
+    if padding["op"] != "aten.pad.default" or padding["kwargs"]:
         return False
-    _, (left, right, top, bottom), *how = padding["args"]
+    _, sizes, *how = padding["args"]
+    if len(sizes) != 4 or not all(isinstance(size, int) for size in sizes):
+        return False
+    left, right, top, bottom = sizes
     _, weight, _, _, own_padding, dilation, _ = convolution["args"][:7]
     return (
         how in ([], ["constant"], ["constant", None], ["constant", 0])
