@@ -87,10 +87,11 @@ def open_model(reference: ModelReference) -> EmbeddingModel:
     stored = load_model(reference.model_folder, inner_layers=reference.layer.startswith("body."))
     network = stored.network
     find_layer(network, reference.layer)
-    network.to(best_device())
+    device = best_device()
+    network.to(device)
     network.body.to(memory_format=torch.channels_last)
     if reference.precision == "bf16":
         network.use_bf16_body()
-    if best_device().type == "cpu":
+    if device.type == "cpu":
         network.fuse_body(stored.preprocessing.image_size)
     return EmbeddingModel(network, reference, stored.preprocessing, stored.fingerprint(reference.layer))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lookalike.network.graph_nodes import FUSED_CONVOLUTION, references
+from lookalike.network.graph_nodes import FUSED_CONVOLUTION, used_nodes
 
 
 class FusedConvolution:
@@ -59,7 +59,7 @@ def fold_padding(
     Padding that is larger at the end, as TensorFlow pads a stride of two, becomes even padding and a kernel that
     begins with zeros: cheaper than to copy the feature map, where a kernel has one channel.
     """
-    uses = Counter(name for node in nodes for name in references([*node["args"], *node["kwargs"].values()], "node"))
+    uses = Counter(name for node in nodes for name in used_nodes(node))
     by_name = {node["name"]: node for node in nodes}
     kept, made = {node["name"]: node for node in nodes}, {}
     for node in nodes:

@@ -6,7 +6,7 @@ Tensors may be torch's or NumPy's; this module needs neither.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 Graph = dict[str, Any]
@@ -19,8 +19,8 @@ _ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "aten.hardtanh.default": ("hardtanh", -1.0, 1.0),
     "aten.hardtanh_.default": ("hardtanh", -1.0, 1.0),
 }
-# What `aten.conv2d` takes for arguments that are not there, from the bias on.
-_CONVOLUTION_DEFAULTS: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
+# Of image, weight, bias, stride, padding, dilation and groups; the first two are always there.
+_CONVOLUTION_DEFAULTS: tuple[Any, ...] = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
 
 
 def references(argument: Any, kind: str) -> list[str]:
@@ -30,6 +30,16 @@ def references(argument: Any, kind: str) -> list[str]:
     if isinstance(argument, list):
         return [name for item in argument for name in references(item, kind)]
     return []
+
+
+def used_nodes(node: Mapping[str, Any]) -> list[str]:
+    """Return the names of the nodes whose values a node reads, as often as it reads them."""
+    return references([*node["args"], *node["kwargs"].values()], "node")
+
+
+def convolution_arguments(node: Mapping[str, Any]) -> list[Any]:
+    """Return all seven arguments of an `aten.conv2d`; those that are left out have torch's defaults."""
+    return [*node["args"], *_CONVOLUTION_DEFAULTS[len(node["args"]) :]]
 
 
 def tensor_names(graph: Graph) -> list[str]:
@@ -43,7 +53,7 @@ def last_uses(nodes: Sequence[dict[str, Any]], output: str) -> list[list[str]]:
     seen = {output}
     result: list[list[str]] = []
     for node in reversed(nodes):
-        used = dict.fromkeys([*references([*node["args"], *node["kwargs"].values()], "node"), node["name"]])
+        used = dict.fromkeys([*used_nodes(node), node["name"]])
         result.append([name for name in used if name not in seen])
         seen.update(used)
     return result[::-1]
@@ -87,32 +97,30 @@ def fuse_convolutions(nodes: Sequence[dict[str, Any]], output: str) -> list[dict
     Its arguments are image, weight, bias, stride, padding, dilation, groups; what to add to the result, or None;
     and the activation after that as a name and its numbers, or None. A value that something else needs too is left.
     """
-    uses = Counter([output, *(name for node in nodes for name in _used_nodes(node))])
+    uses = Counter([output, *(name for node in nodes for name in used_nodes(node))])
     fused: list[dict[str, Any]] = []
+    passing: set[str] = set()
     for node in nodes:
-        passing = [step["name"] for step in fused if step["op"] == FUSED_CONVOLUTION and uses[step["name"]] == 1]
         merged = _merged(fused[-1], node, passing) if fused else None
         if merged is None:
             fused.append(_as_fused(node))
         else:
             fused[-1] = merged
+        if fused[-1]["op"] == FUSED_CONVOLUTION and uses[node["name"]] == 1:
+            passing.add(node["name"])
     return fused
-
-
-def _used_nodes(node: Mapping[str, Any]) -> list[str]:
-    return references([*node["args"], *node["kwargs"].values()], "node")
 
 
 def _as_fused(node: dict[str, Any]) -> dict[str, Any]:
     if node["op"] != CONVOLUTION or node["kwargs"]:
         return node
-    arguments = [*node["args"], *_CONVOLUTION_DEFAULTS[len(node["args"]) - 2 :]]
+    arguments = convolution_arguments(node)
     if isinstance(arguments[4], str):
         return node
     return {**node, "op": FUSED_CONVOLUTION, "args": [*arguments, None, None]}
 
 
-def _merged(convolution: dict[str, Any], node: Mapping[str, Any], passing: Sequence[str]) -> dict[str, Any] | None:
+def _merged(convolution: dict[str, Any], node: Mapping[str, Any], passing: Set[str]) -> dict[str, Any] | None:
     """Return a fused convolution that does the work of `node` too, or None if it cannot.
 
     `passing` are the outputs of convolutions that only one node needs.
@@ -131,8 +139,9 @@ def _merged(convolution: dict[str, Any], node: Mapping[str, Any], passing: Seque
     return {**convolution, "name": node["name"], "args": [*arguments, addend, activation]}
 
 
-def _adds(node: Mapping[str, Any], passing: Sequence[str]) -> bool:
+def _adds(node: Mapping[str, Any], passing: Set[str]) -> bool:
     """Whether a node adds two different feature maps, and changes none in place that another node may read."""
-    if len(node["args"]) != 2 or len(set(_used_nodes(node))) != 2:
+    used = used_nodes(node)
+    if len(node["args"]) != 2 or len(set(used)) != 2:
         return False
-    return node["op"] == "aten.add.Tensor" or (node["op"] == "aten.add_.Tensor" and _used_nodes(node)[0] in passing)
+    return node["op"] == "aten.add.Tensor" or (node["op"] == "aten.add_.Tensor" and used[0] in passing)

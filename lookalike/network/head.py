@@ -69,8 +69,12 @@ class CosineClassifier(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Scores (n, classes) in [-COSINE_SCALE, COSINE_SCALE]."""
-        directions = nn.functional.normalize(self.weight, dim=1)
-        return COSINE_SCALE * nn.functional.linear(nn.functional.normalize(embeddings, dim=1), directions)
+        return COSINE_SCALE * _cosines(embeddings, self.weight)
+
+
+def _cosines(vectors: Tensor, directions: Tensor) -> Tensor:
+    """Return the cosines (n, m) of vectors (n, dim) to directions (m, dim); 0 for vectors of length 0."""
+    return nn.functional.linear(nn.functional.normalize(vectors, dim=1), nn.functional.normalize(directions, dim=1))
 
 
 class Embedding(nn.Module):
@@ -168,10 +172,11 @@ class Head(nn.Module):
     def classify(self, pooled: Tensor) -> Tensor:
         """Class scores (n, classes) of features (n, C) that are pooled already."""
         activation = self.activate(pooled)
+        scored = self.norm2(activation)
         if not self.training:
             # For whoever has hooked it; the scores do not depend on it.
-            self.embedding(pooled, activation, self.confidence(activation))
-        scores: Tensor = self.classifier(self.norm2(activation))
+            self.embedding(pooled, activation, self.confidence(scored))
+        scores: Tensor = self.classifier(scored)
         return scores
 
     def activate(self, pooled: Tensor) -> Tensor:
@@ -179,11 +184,9 @@ class Head(nn.Module):
         activation: Tensor = self.activation(self.linear(self.dropout(self.norm(pooled))))
         return activation
 
-    def confidence(self, activation: Tensor) -> Tensor:
-        """How sure the classifier is, (n, 1) in [0, 1]: the cosine of its input to the nearest class."""
-        scored = nn.functional.normalize(self.norm2(activation), dim=1)
-        cosines = nn.functional.linear(scored, nn.functional.normalize(self.classifier.weight, dim=1))
-        return cosines.amax(dim=1, keepdim=True).clamp(min=0)
+    def confidence(self, scored: Tensor) -> Tensor:
+        """How sure the classifier is, (n, 1) in [0, 1]: the cosine of its input (n, units) to the nearest class."""
+        return _cosines(scored, self.classifier.weight).amax(dim=1, keepdim=True).clamp(min=0)
 
 
 def feature_layout(shape: tuple[int, ...], features: int) -> FeatureLayout:

@@ -44,13 +44,13 @@ class Network(nn.Module):
         self.body.bfloat16()
         self._body_dtype = torch.bfloat16
 
-    def fuse_body(self, image_size: int) -> bool:
+    def fuse_body(self, image_size: int) -> None:
         """Make a body of stored operations faster, if the processor can: the last step, see `GraphBody.fuse`."""
         if not isinstance(self.body, GraphBody):
-            return False
+            return
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (2, image_size, image_size, 3), generator=generator, dtype=torch.uint8)
-        return self.body.fuse(self._body_input(pixels.permute(0, 3, 1, 2)))
+        self.body.fuse(self._body_input(pixels.permute(0, 3, 1, 2)))
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pooled features (n, C) of the body, fp32."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lookalike.network.graph_nodes import Graph, fold_batch_norms, last_uses
+from lookalike.network.graph_nodes import Graph, convolution_arguments, fold_batch_norms, last_uses
 
 FeatureMap = NDArray[np.float32]
 
@@ -52,15 +52,11 @@ def _check(node: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
         raise NumpyUnsupportedError(node["op"])
     if _OPERATIONS[node["op"]] is not convolution:
         return
-    # Missing arguments have torch's defaults.
-    padding, dilation, groups = (*node["args"], *_CONVOLUTION_DEFAULTS[len(node["args"]) :])[4:7]
+    padding, dilation, groups = convolution_arguments(node)[4:]
     weight = tensors[node["args"][1]["tensor"]]
     plain, depthwise = groups == 1, groups == weight.shape[0] and weight.shape[1] == 1
     if dilation != [1, 1] or isinstance(padding, str) or not (plain or depthwise):
         raise NumpyUnsupportedError("convolution with dilation or several groups")
-
-
-_CONVOLUTION_DEFAULTS: tuple[Any, ...] = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
 
 
 def convolution(

@@ -54,7 +54,7 @@ def _teach(training: Training, inputs: _Inputs) -> float:
         _train_head(training, features, config.final_head_epochs, FINAL_HEAD)
     if config.kept_units:
         _fit_embedding(training, None if features is None else features[0][0])
-    return _accuracy(training, features[1] if features else _features(training, inputs, inputs.valid, "valid"))
+    return _accuracy(training, features[1] if features else _valid_features(training, inputs))
 
 
 def _inputs(training: Training, scratch: Path) -> _Inputs:
@@ -78,22 +78,30 @@ def _ready(training: Training, normalize: nn.Module, layers: nn.Module, views: V
     training.network.eval()
     with torch.inference_mode():
         example = normalize(views.batch(0, range(min(2, len(views)))).to(training.device))
-    return training.frozen.ready(layers.eval(), example, views.count * len(views))
+    return training.frozen.ready(layers, example, views.count * len(views))
 
 
 def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]:
     """Return pooled features of the training images, in all views, and of the held-out ones: (views, n, C)."""
-    return (
-        _features(training, inputs, inputs.train, "train"),
-        _features(training, inputs, inputs.valid, "valid"),
-    )
-
-
-def _features(training: Training, inputs: _Inputs, views: Views, name: str) -> Tensor:
     with training.timed("features"):
-        layers = _ready(training, inputs.normalize, inputs.layers, views)
-        pooled = nn.Sequential(inputs.normalize, layers, training.network.head.pool)
-        return training.frozen.features(pooled, views, f"features, {name}")
+        pooled = _pooled(training, inputs, inputs.train)
+        train, valid = (
+            training.frozen.features(pooled, views, f"features, {split}")
+            for views, split in ((inputs.train, "train"), (inputs.valid, "valid"))
+        )
+    return train, valid
+
+
+def _pooled(training: Training, inputs: _Inputs, views: Views) -> nn.Module:
+    """Return what makes pooled features of a batch of these views."""
+    layers = _ready(training, inputs.normalize, inputs.layers, views)
+    return nn.Sequential(inputs.normalize, layers, training.network.head.pool)
+
+
+def _valid_features(training: Training, inputs: _Inputs) -> Tensor:
+    with training.timed("features"):
+        pooled = _pooled(training, inputs, inputs.valid)
+        return training.frozen.features(pooled, inputs.valid, "features, valid")
 
 
 def _train_head(training: Training, features: tuple[Tensor, Tensor], epochs: int, stage: str) -> None:
@@ -126,7 +134,8 @@ def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
     pooled = train_features.to(training.device)
     with torch.no_grad():
         activation = head.activate(pooled)
-        head.embedding.fit(pooled, activation, head.confidence(activation), training.config.kept_share)
+        confidence = head.confidence(head.norm2(activation))
+        head.embedding.fit(pooled, activation, confidence, training.config.kept_share)
 
 
 def _train_layers(training: Training, inputs: _Inputs) -> None:

@@ -55,7 +55,7 @@ def test_without_kept_units_the_embedding_is_the_activation():
     head = Head(12, 6, 3).eval()
     pooled = features()
     activation = head.activate(pooled)
-    assert torch.equal(head.embedding(pooled, activation, head.confidence(activation)), activation)
+    assert torch.equal(head.embedding(pooled, activation, head.confidence(head.norm2(activation))), activation)
 
 
 def test_an_unsure_activation_counts_less_and_components_stay():
@@ -74,7 +74,7 @@ def test_confidence_is_the_cosine_to_the_nearest_class(classifier):
     # Statistics of 0 and 1 make the second BatchNorm the identity but for its epsilon.
     activation = torch.stack([2.0 * directions[1], -directions.sum(dim=0), torch.zeros(6)])
     expected = torch.nn.functional.cosine_similarity(activation[:, None], directions[None], dim=2).amax(dim=1)
-    found = head.confidence(activation).detach()[:, 0]
+    found = head.confidence(head.norm2(activation)).detach()[:, 0]
     torch.testing.assert_close(found, expected.clamp(min=0), atol=1e-4, rtol=1e-4)
     assert found[0] == pytest.approx(1, abs=1e-4)
     assert found[2] == 0
@@ -85,5 +85,5 @@ def test_scores_do_not_depend_on_the_embedding():
     pooled = features()
     before = head.classify(pooled)
     activation = head.activate(pooled).detach()
-    head.embedding.fit(pooled, activation, head.confidence(activation).detach(), 0.5)
+    head.embedding.fit(pooled, activation, head.confidence(head.norm2(activation)).detach(), 0.5)
     assert torch.equal(head.classify(pooled), before)
