@@ -75,7 +75,10 @@ class DatasetConfig(Section):
 class TrainingConfig(Section):
     """Stage fine_tune: the network, its initial weights, and how it is taught."""
 
-    backbone: str = Field("resnet34", description="Any torchvision or timm network by name")
+    backbone: str = Field(
+        "resnet34",
+        description="Any torchvision or timm network by name, or your own function: python:package.module.function",
+    )
     weights: str = Field(
         "imagenet",
         description="imagenet | none | package:NAME | a file | a URL (with weights_sha256)",
@@ -118,6 +121,11 @@ class TrainingConfig(Section):
     )
     final_head_epochs: int = Field(
         0, ge=0, description="Epochs of a fresh head on the features of the final body; 0 keeps the head as it is"
+    )
+    loss: str = Field(
+        "cross_entropy",
+        pattern=r"^(cross_entropy|python:.+)$",
+        description="cross_entropy, or your own function of scores and class numbers: python:package.module.function",
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy")
     precision: Precision = Field("auto", description="Arithmetic of the unfrozen stage")

@@ -18,6 +18,7 @@ from lookalike.code_version import code_version
 from lookalike.config import EvaluationConfig, LookalikeConfig
 from lookalike.disk import check_free_disk
 from lookalike.errors import ArtifactError
+from lookalike.extensions import extension_digests
 from lookalike.files import read_json
 from lookalike.store import ArtifactReference, StepSpec, Store
 
@@ -120,6 +121,13 @@ def _training_settings(section: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in section.items() if name != "retrain"}
 
 
+def _fine_tune_settings(config: LookalikeConfig) -> dict[str, Any]:
+    """As `_training_settings`, and the source of the user's own functions among them."""
+    sources = extension_digests(config.training)
+    settings = _training_settings(config.training.model_dump(mode="json"))
+    return {**settings, "sources": sources} if sources else settings
+
+
 def _dataset_settings(config: LookalikeConfig) -> dict[str, Any]:
     from lookalike.dataset import source_fingerprint
 
@@ -171,7 +179,7 @@ STAGES: Mapping[str, Stage] = {
             ("download_dataset",),
             "lookalike.training",
             (*_NUMERIC_LIBRARIES, "fastai"),
-            lambda config: _training_settings(config.training.model_dump(mode="json")),
+            _fine_tune_settings,
             _fine_tune,
             timed_files=("history.csv",),
         ),

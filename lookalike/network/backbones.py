@@ -1,6 +1,7 @@
 """Bodies by name: any network of torchvision or timm, without its pooling and its classifier.
 
-A plain name is looked up in torchvision first, then in timm; `torchvision:NAME` and `timm:NAME` choose one.
+A plain name is looked up in torchvision first, then in timm; `torchvision:NAME` and `timm:NAME` choose one, and
+`python:package.module.function` names a function of the user's own that returns the body.
 """
 
 import difflib
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError
+from lookalike.extensions import PREFIX, call_extension, is_extension, load_extension
 
 if TYPE_CHECKING:
     from torch import nn
 
 LIBRARIES = ("torchvision", "timm")
+_KEY = "training.backbone"
 # A registered constructor, possibly under further decorators.
 _REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@[^\n]*(?:\n[^\n@d)]*)*\n|\)\n)*?def (\w+)\(", re.MULTILINE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_NORMALIZATION = (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,14 @@ def backbone_names(library: str) -> frozenset[str]:
 
 def find_backbone(text: str) -> Backbone:
     """Return the backbone that `text` names; ConfigError with close matches if there is none."""
+    if is_extension(text):
+        load_extension(_KEY, text)
+        return Backbone("python", text.removeprefix(PREFIX))
     library, separator, name = text.rpartition(":")
     if separator and library not in LIBRARIES:
-        raise ConfigError(f"training.backbone: unknown library {library!r} in {text!r}; use torchvision: or timm:")
+        raise ConfigError(
+            f"training.backbone: unknown library {library!r} in {text!r}; use torchvision:, timm: or python:"
+        )
     # timm names pretrained variants after a dot: resnet34.a1_in1k.
     architecture = name.partition(".")[0]
     for candidate in (library,) if separator else LIBRARIES:
@@ -82,8 +91,23 @@ def _unknown_backbone_message(text: str, architecture: str) -> str:
 
 def build_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None] | None = None) -> Body:
     """Return a body, randomly initialized, after `load_weights` was called with the whole network."""
-    builder = _torchvision_body if backbone.library == "torchvision" else _timm_body
+    builder = _BUILDERS[backbone.library]
     return builder(backbone, load_weights or (lambda network: None))
+
+
+def _own_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None]) -> Body:
+    """What the user's function returns: a module from normalized pixels to a feature map (n, channels, h, w).
+
+    Its attributes `mean` and `std` are the normalization; without them it is that of ImageNet.
+    """
+    from torch import nn
+
+    module = call_extension(_KEY, str(backbone))
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{_KEY}: {backbone} must return a torch.nn.Module, got {type(module).__name__}")
+    load_weights(module)
+    mean, std = (getattr(module, name, default) for name, default in _NORMALIZATION)
+    return Body(backbone, module, tuple(mean), tuple(std))
 
 
 def _torchvision_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None]) -> Body:
@@ -122,3 +146,6 @@ def _timm_body(backbone: Backbone, load_weights: Callable[["nn.Module"], None]) 
     settings = network.pretrained_cfg
     network.reset_classifier(0, global_pool="")
     return Body(backbone, network, tuple(settings["mean"]), tuple(settings["std"]))
+
+
+_BUILDERS = {"torchvision": _torchvision_body, "timm": _timm_body, "python": _own_body}

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from lookalike.config import TrainingConfig
 from lookalike.errors import ConfigError, LookalikeError, ModelError
+from lookalike.extensions import is_extension
 from lookalike.files import sha256_of_file
 from lookalike.network.backbones import Backbone
 
@@ -32,6 +33,11 @@ _ALTERNATIVES = (
 def check_weights(config: TrainingConfig) -> None:
     """ConfigError if `training.weights` cannot work: a missing file or package, a URL without its checksum."""
     spec = config.weights
+    if spec == "imagenet" and is_extension(config.backbone):
+        raise ConfigError(
+            "training.weights: `imagenet` weights exist for the networks of torchvision and timm alone; for a network "
+            "of your own use `none`, which keeps the weights that its function sets, a file or a URL"
+        )
     if spec in {"imagenet", "none"}:
         return
     if spec.startswith(_PACKAGE_PREFIX):

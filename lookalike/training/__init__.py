@@ -6,6 +6,7 @@ Importing this package is cheap; torch, fastai and the network libraries are imp
 from pathlib import Path
 
 from lookalike.config import TrainingConfig
+from lookalike.extensions import is_extension, load_extension
 from lookalike.network.backbones import find_backbone
 from lookalike.network.weights import check_weights
 from lookalike.training.summary import TrainingSummary
@@ -20,6 +21,8 @@ def check_backbone(config: TrainingConfig) -> None:
     """
     find_backbone(config.backbone)
     check_weights(config)
+    if is_extension(config.loss):
+        load_extension("training.loss", config.loss)
 
 
 def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> TrainingSummary:

@@ -13,6 +13,7 @@ from lookalike.network.arithmetic import ResolvedPrecision, one_thread
 from lookalike.network.head import Head
 from lookalike.progress import progress_bar
 from lookalike.training.callbacks import autocast_callback, progress_callback, replica_callback
+from lookalike.training.losses import make_loss
 from lookalike.training.replicas import replica_count, replicated
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def train_head(
 
         device = next(head.parameters()).device
         loaders = DataLoaders(train, valid, device=device)
-        loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        loss = make_loss(config)
         learner = Learner(loaders, HeadOnFeatures(head), loss_func=loss, metrics=accuracy)
         with one_thread():
             return _fit(learner, epochs, config.frozen_learning_rate, stage)
@@ -87,7 +88,7 @@ def train_network(
         from fastai.metrics import accuracy
         from fastai.vision.learner import vision_learner
 
-        loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        loss = make_loss(config)
         learner = vision_learner(
             DataLoaders(train, valid, device=device),
             # vision_learner cuts off everything from the last pooling on, whatever its `cut` says.

@@ -9,6 +9,7 @@ import torch
 from lookalike.config import TrainingConfig
 from lookalike.dataset import Dataset, open_dataset
 from lookalike.errors import ConfigError, DatasetError
+from lookalike.extensions import extension_digests
 from lookalike.files import digest_of
 from lookalike.network.arithmetic import keep_freed_memory
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
@@ -48,6 +49,7 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
             "accuracy": accuracy,
             "training": config.model_dump(mode="json"),
             "training_precision": training.precision,
+            "extensions": extension_digests(config),
             "versions": _versions(),
         },
     )
