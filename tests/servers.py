@@ -197,27 +197,6 @@ def silent() -> Reply:
     return reply
 
 
-def ranged(data: bytes, etag: str | None = '"v1"', stop_after: int | None = None) -> Reply:
-    """Content that can be resumed; hangs up after `stop_after` bytes of an answer."""
-
-    def reply(handler: Handler) -> None:
-        wanted, validator = handler.headers.get("Range"), handler.headers.get("If-Range")
-        fits = wanted is not None and (validator is None or validator == etag)
-        first = int(str(wanted).removeprefix("bytes=").rstrip("-")) if fits else 0
-        if fits and first >= len(data):
-            handler.start(416, Content_Range=f"bytes */{len(data)}", Content_Length=0)
-            return
-        headers: dict[str, Any] = {"Accept_Ranges": "bytes", "Content_Length": len(data) - first}
-        if etag is not None:
-            headers["ETag"] = etag
-        if fits:
-            headers["Content_Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-        handler.start(206 if fits else 200, **headers)
-        handler.wfile.write(data[first:] if stop_after is None else data[first : first + stop_after])
-
-    return reply
-
-
 def _drip(handler: Handler, data: bytes, pause_seconds: float) -> None:
     for byte in data:
         handler.wfile.write(bytes([byte]))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lookalike.config import DatasetConfig
 from lookalike.dataset.archive import DamagedArchiveError, extract_archive, require_archive, without_outer_folders
-from lookalike.download import discard_download, download_file
 from lookalike.errors import ConfigError, DatasetError, DownloadError
+from lookalike.fetch.download import download_file
 
 ENVIRONMENT_VARIABLE = "LOOKALIKE_CALTECH101"
 LICENCE = "Caltech-101: Li, Andreeto, Ranzato and Perona (2022), CaltechDATA, licence CC BY 4.0"
@@ -46,15 +46,14 @@ def caltech101_root(config: DatasetConfig, images: Path, downloads: Path) -> Pat
         extract_archive(archive, images)
     except DamagedArchiveError:
         # Else every later run would trust the same bad file.
-        discard_download(archive)
+        archive.unlink(missing_ok=True)
         raise
     return images
 
 
 def _downloaded(config: DatasetConfig, downloads: Path) -> Path:
-    downloads.mkdir(parents=True, exist_ok=True)
     try:
-        return download_file(config.mirrors, downloads / _DOWNLOAD_NAME, check=_check_archive).path
+        return download_file(config.mirrors, downloads / _DOWNLOAD_NAME, check=_check_archive)
     except DownloadError as error:
         raise DownloadError(
             f"Caltech-101 could not be downloaded: {error}. If you have its archive, name it in "

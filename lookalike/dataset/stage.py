@@ -24,7 +24,7 @@ def download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> Da
 
     Writes catalog.parquet (one row an image, sorted by path), rejects.parquet (path, stage, error),
     dataset.json and, unless the images are used where they lie, images/<label>/<file>. `downloads`
-    keeps finished and partial downloads for later runs. Every file of the source is in the catalog,
+    keeps finished downloads for later runs. Every file of the source is in the catalog,
     in the rejects, or under an excluded label.
 
     Raises `DatasetError`, `DownloadError` or `ConfigError` if no images can be had.

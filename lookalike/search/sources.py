@@ -9,7 +9,6 @@ from PIL import Image
 from lookalike.config import QueryConfig
 from lookalike.errors import ImageError
 from lookalike.images import read_image_file
-from lookalike.remote import fetch_image_bytes
 
 ImageSource = str | Path | bytes | Image.Image
 
@@ -39,6 +38,9 @@ def read_image_bytes(source: ImageSource, config: QueryConfig) -> bytes:
     if isinstance(source, Image.Image):
         return _encode(source)
     if isinstance(source, str) and _URL_SCHEME.match(source):
+        # Loading the network libraries takes longer than most queries, which name a file.
+        from lookalike.fetch.image import fetch_image_bytes
+
         return fetch_image_bytes(source, config)
     return _read_file(Path(source))
 

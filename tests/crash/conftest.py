@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lookalike.store import Store
-from tests.servers import LocalServer, ranged
+from tests.servers import LocalServer, content
 from tests.tiny_build import answer_of
 from tests.tiny_model import make_images
 
@@ -101,7 +101,7 @@ def image_server(tmp_path_factory) -> Iterator[LocalServer]:
     folder = tmp_path_factory.mktemp("sources")
     with LocalServer() as server:
         for name, per_label in (("old", 5), ("new", 6)):
-            server.serve(f"/{name}.tar.gz", ranged(archive_of(make_images(folder / name, per_label))))
+            server.serve(f"/{name}.tar.gz", content(archive_of(make_images(folder / name, per_label))))
         yield server
 
 

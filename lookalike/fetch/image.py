@@ -1,7 +1,7 @@
 """Fetching one image from a URL that a stranger may have chosen.
 
 Every step is bounded: schemes, ports, addresses, redirects, bytes, and the time of all of it
-together (see `guarded_network.py`). Proxies are not used, since behind one the address could not be
+together (see `connection.py`). Proxies are not used, since behind one the address could not be
 judged.
 """
 
@@ -13,10 +13,10 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httpcore
 
-from lookalike.addresses import IPAddress
 from lookalike.config import QueryConfig
 from lookalike.errors import DownloadError, ImageError
-from lookalike.guarded_network import Deadline, open_pool
+from lookalike.fetch.addresses import IPAddress, is_public
+from lookalike.fetch.connection import Deadline, open_pool
 from lookalike.image_formats import HEAD_BYTES, describe_content, image_format
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -35,13 +35,17 @@ _HEADERS = (
 )
 
 
-def permits_all(_address: IPAddress) -> bool:
-    """Whether an address may be connected to, for those who trust all URLs: yes."""
-    return True
+def fetch_image_bytes(url: str, config: QueryConfig, permits: Callable[[IPAddress], bool] | None = None) -> bytes:
+    """Return the bytes of the image file at `url`, which may come from a stranger.
 
+    At most `config.max_redirects` redirects are followed, `config.max_bytes` read, and all of it takes
+    at most `config.timeout_seconds`. `permits` judges each address instead of `config.allow_private_addresses`.
 
-def fetch(url: str, config: QueryConfig, permits: Callable[[IPAddress], bool]) -> bytes:
-    """Return the bytes of the image at `url`; see `remote.fetch_image_bytes`. `permits` judges each address."""
+    Raises `DownloadError` when the image cannot be fetched within these limits or must not be (scheme, port,
+    private address), and `ImageError` when what came is no image.
+    """
+    if permits is None:
+        permits = (lambda address: True) if config.allow_private_addresses else is_public
     deadline = Deadline(config.timeout_seconds)
     target = _checked_url(url, any_port=config.allow_private_addresses)
     for _ in range(config.max_redirects + 1):

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpcore
 
-from lookalike.addresses import IPAddress, parse_address
 from lookalike.errors import DownloadError
+from lookalike.fetch.addresses import IPAddress, parse_address
 
 
 class Deadline:

@@ -11,12 +11,11 @@ import threading
 import pytest
 from PIL import Image
 
-from lookalike import guarded_fetch
-from lookalike.addresses import is_public, parse_address
-from lookalike.config import Mirror, QueryConfig
+from lookalike.config import QueryConfig
 from lookalike.errors import DownloadError, ImageError
+from lookalike.fetch.addresses import is_public, parse_address
+from lookalike.fetch.image import fetch_image_bytes
 from lookalike.images import open_image
-from lookalike.remote import download_file, fetch_image_bytes
 from tests.servers import (
     LocalServer,
     content,
@@ -106,7 +105,7 @@ def test_fetch_checks_the_address_again_on_a_redirect(server, picture):
         private.serve("/secret.png", content(picture))
         url = server.serve("/go", redirect(private.url("/secret.png")))
         with pytest.raises(DownloadError, match=r"127\.0\.0\.2, which is not a public address"):
-            guarded_fetch.fetch(url, LOCAL, only_first_loopback)
+            fetch_image_bytes(url, LOCAL, only_first_loopback)
         assert private.requests == []
 
 
@@ -134,7 +133,7 @@ def test_fetch_refuses_private_addresses(url):
 def test_private_addresses_are_refused_before_a_connection(server, picture):
     server.serve("/a.png", content(picture))
     with pytest.raises(DownloadError, match="not a public address"):
-        guarded_fetch.fetch(server.url("/a.png"), LOCAL, is_public)
+        fetch_image_bytes(server.url("/a.png"), LOCAL, is_public)
     assert server.requests == []
 
 
@@ -193,7 +192,7 @@ def test_name_is_resolved_once_and_the_checked_address_is_used(server, picture, 
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", plain_resolver)
     url = server.url("/a.png", host="rebind.test")
-    assert guarded_fetch.fetch(url, LOCAL, only_first_loopback) == picture
+    assert fetch_image_bytes(url, LOCAL, only_first_loopback) == picture
     assert asked == ["rebind.test"]
 
 
@@ -398,13 +397,7 @@ def test_resolved_addresses_are_those_of_the_system():
     )
 
 
-def test_download_file_is_there_too(server, picture, tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-    url = server.serve("/a.png", content(picture))
-    assert download_file([Mirror(url=url)], tmp_path / "a.png").path.read_bytes() == picture
-
-
-def test_importing_remote_loads_no_network_library():
-    script = "import sys, lookalike.remote; print({'httpx', 'httpcore', 'ssl', 'torch'} & set(sys.modules))"
+def test_importing_the_search_loads_no_network_library():
+    script = "import sys, lookalike.search; print({'httpx', 'httpcore', 'ssl', 'torch'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
