@@ -6,7 +6,6 @@ Caltech-101 file does, is unpacked in one pass, without writing the inner archiv
 
 import gzip
 import lzma
-import os
 import re
 import shutil
 import stat
@@ -16,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,10 +23,9 @@ from typing import IO
 from lookalike.errors import DatasetError
 from lookalike.files import TEMPORARY_PREFIX
 from lookalike.image_formats import HEAD_BYTES, describe_content
-from lookalike.progress import progress_bar
+from lookalike.progress import track
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_COPY_BYTES = 2**18
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGED = (
     tarfile.TarError,
@@ -58,8 +56,9 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class _Member:
+    """A file, or a folder, which has no content."""
+
     name: str
-    is_folder: bool
     n_bytes: int
     content: IO[bytes] | None
 
@@ -88,10 +87,11 @@ def extract_archive(archive: Path, target: Path, limits: ArchiveLimits | None = 
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY_PREFIX))
     try:
-        _unpack(archive, temporary, limits or ArchiveLimits())
-        content = without_outer_folders(temporary)
-        content.chmod(0o755)
-        content.replace(target)
+        # A folder of its own in there, which others may read if the umask lets them.
+        content = temporary / "content"
+        content.mkdir()
+        _unpack(archive, content, limits or ArchiveLimits())
+        without_outer_folders(content).replace(target)
     except _DAMAGED as error:
         raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
     except OSError as error:
@@ -117,50 +117,44 @@ def without_outer_folders(folder: Path) -> Path:
 
 def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     total_bytes = 0
-    with _members(archive) as members, progress_bar("unpacking", None, unit=" file") as bar:
-        for count, member in enumerate(members, start=1):
+    with _members(archive) as members:
+        for count, member in enumerate(track(members, "unpacking", unit=" file"), start=1):
             total_bytes += member.n_bytes
-            _check_limits(archive, member, count, total_bytes, limits)
-            destination = folder / _checked_name(archive, member.name)
-            if member.is_folder:
-                destination.mkdir(parents=True, exist_ok=True)
-            elif member.content is not None:
-                _write_member(archive, member, member.content, destination)
-                bar.update(1)
+            if member.n_bytes > limits.member_bytes:
+                size = f"{member.n_bytes} bytes, over {limits.member_bytes}"
+                raise DatasetError(f"{archive}: {member.name!r} unpacks to {size}")
+            if total_bytes > limits.total_bytes:
+                raise DatasetError(f"{archive} unpacks to more than {limits.total_bytes} bytes")
+            if count > limits.n_members:
+                raise DatasetError(f"{archive} holds more than {limits.n_members} files")
+            if _leaves_folder(member.name):
+                raise DatasetError(
+                    f"{archive} is refused: {member.name!r} would be written outside of the target folder"
+                )
+            _write_member(archive, member, folder / member.name)
 
 
-def _check_limits(archive: Path, member: _Member, count: int, total_bytes: int, limits: ArchiveLimits) -> None:
-    if member.n_bytes > limits.member_bytes:
-        raise DatasetError(f"{archive}: {member.name!r} unpacks to {member.n_bytes} bytes, over {limits.member_bytes}")
-    if total_bytes > limits.total_bytes:
-        raise DatasetError(f"{archive} unpacks to more than {limits.total_bytes} bytes")
-    if count > limits.n_members:
-        raise DatasetError(f"{archive} holds more than {limits.n_members} files")
-
-
-def _checked_name(archive: Path, name: str) -> str:
-    """`name` if it stays below the folder it is unpacked into, on every system."""
+def _leaves_folder(name: str) -> bool:
+    """Whether a file of this name would lie outside of the folder it is unpacked into, on any system."""
     parts = name.replace("\\", "/").split("/")
-    is_absolute = parts[0] == "" or _DRIVE.match(parts[0]) is not None
-    if is_absolute or ".." in parts or "\0" in name:
-        raise DatasetError(f"{archive} is refused: {name!r} would be written outside of the target folder")
-    return name
+    return parts[0] == "" or _DRIVE.match(parts[0]) is not None or ".." in parts or "\0" in name
 
 
-def _write_member(archive: Path, member: _Member, content: IO[bytes], destination: Path) -> None:
+def _write_member(archive: Path, member: _Member, destination: Path) -> None:
+    """Write a file or folder with the rights that the umask gives, whatever the archive says."""
+    if member.content is None:
+        destination.mkdir(parents=True, exist_ok=True)
+        return
     destination.parent.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        stream = destination.open("xb")
     except FileExistsError as error:
         raise DatasetError(f"{archive} holds {member.name!r} twice") from error
-    with os.fdopen(descriptor, "wb") as stream:
-        left = member.n_bytes
-        # The header's size counts: a member cannot unpack to more than it announced.
-        while left and (piece := content.read(min(left, _COPY_BYTES))):
-            stream.write(piece)
-            left -= len(piece)
-    if left:
-        raise DamagedArchiveError(f"{archive} is damaged: {member.name!r} ends {left} bytes too early")
+    with stream:
+        # Neither zipfile nor tarfile reads more than the announced size.
+        shutil.copyfileobj(member.content, stream)
+        if stream.tell() < member.n_bytes:
+            raise DamagedArchiveError(f"{archive} is damaged: {member.name!r} ends too early")
 
 
 @contextmanager
@@ -191,18 +185,17 @@ def _tar_members(archive: Path, outer: tarfile.TarFile) -> Iterator[_Member]:
     for info in outer:
         if not (info.isreg() or info.isdir()):
             raise DatasetError(f"{archive} is refused: {info.name!r} is a link or device")
-        yield _Member(info.name, info.isdir(), info.size if info.isreg() else 0, outer.extractfile(info))
+        yield _Member(info.name, info.size if info.isreg() else 0, outer.extractfile(info))
         # Otherwise tarfile keeps every header in memory.
         outer.members = []  # type: ignore[attr-defined]
 
 
 def _zip_members(archive: Path, outer: zipfile.ZipFile) -> Iterator[_Member]:
     for info in outer.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DatasetError(f"{archive} is refused: {info.filename!r} is a link or device")
         if info.is_dir():
-            yield _Member(info.filename, is_folder=True, n_bytes=0, content=None)
+            yield _Member(info.filename, 0, None)
         else:
-            with closing(outer.open(info)) as stream:
-                yield _Member(info.filename, is_folder=False, n_bytes=info.file_size, content=stream)
+            with outer.open(info) as stream:
+                yield _Member(info.filename, info.file_size, stream)

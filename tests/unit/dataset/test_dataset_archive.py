@@ -126,13 +126,26 @@ def test_links_in_a_zip_are_refused(extract):
         extract(stream.getvalue())
 
 
-def test_set_id_bits_are_not_taken_over(tmp_path):
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+@pytest.mark.parametrize("mode", [0o6777, 0o000])
+def test_rights_are_those_of_the_umask_whatever_the_archive_says(tmp_path, umask, mode):
     def change(info):
-        info.mode = 0o6777
+        info.mode = mode
 
     (tmp_path / "a.tar").write_bytes(tar_bytes(FILES, change=change))
-    extract_archive(tmp_path / "a.tar", tmp_path / "images")
-    assert (tmp_path / "images/cat/one.jpg").stat().st_mode & 0o7111 == 0
+    before = os.umask(umask)
+    try:
+        extract_archive(tmp_path / "a.tar", tmp_path / "images")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "images", *(tmp_path / "images").rglob("*")):
+        assert path.stat().st_mode & 0o7777 == (0o777 if path.is_dir() else 0o666) & ~umask
+
+
+def test_a_member_that_is_shorter_than_it_announces_is_refused(extract):
+    data = zip_bytes({"cat/one.jpg": b"\0" * 100_000})
+    with pytest.raises(DatasetError, match="ends too early"):
+        extract(data.replace((100_000).to_bytes(4, "little"), (200_000).to_bytes(4, "little")))
 
 
 @pytest.mark.parametrize(
