@@ -62,7 +62,7 @@ class DatasetConfig(Section):
     exclude_labels: tuple[str, ...] = Field((), description="Labels whose images are left out")
     valid_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="Share of each label that is held out")
     seed: Seed = Field(0, description="Seed of the split, and of the synthetic images")
-    synthetic_labels: int = Field(12, ge=2, le=24, description="For source `synthetic`: number of labels")
+    synthetic_labels: int = Field(12, ge=2, le=12, description="For source `synthetic`: number of labels")
     synthetic_images_per_label: int = Field(50, ge=2, description="For source `synthetic`: images of each label")
 
     @model_validator(mode="after")

@@ -27,18 +27,6 @@ DRAWINGS: dict[str, _Drawing] = {
     "key": things.key,
     "mushroom": nature.mushroom,
     "umbrella": things.umbrella,
-    "hills": outdoors.hills,
-    "bird": nature.bird,
-    "clock": things.clock,
-    "balloon": outdoors.balloon,
-    "apple": nature.apple,
-    "guitar": things.guitar,
-    "rocket": outdoors.rocket,
-    "cactus": nature.cactus,
-    "lamp": things.lamp,
-    "snowman": nature.snowman,
-    "bicycle": things.bicycle,
-    "star": things.star,
 }
 
 _SIZES = ((256, 192), (256, 192), (256, 192), (240, 180), (288, 192), (192, 256), (224, 224))
