@@ -16,7 +16,6 @@ from typing import Any
 
 from lookalike.code_version import code_version
 from lookalike.config import EvaluationConfig, LookalikeConfig
-from lookalike.disk import check_free_disk
 from lookalike.errors import ArtifactError
 from lookalike.extensions import extension_digests
 from lookalike.files import read_json
@@ -66,7 +65,6 @@ def run_stage(store: Store, config: LookalikeConfig, name: str, inputs: Mapping[
     spec = stage.spec(config, {step: inputs[step].digest for step in stage.inputs})
 
     def build(folder: Path) -> Mapping[str, Any]:
-        check_free_disk(store.root, name, config, {step: inputs[step].summary for step in stage.inputs})
         return stage.build(config, folders, folder, store.root)
 
     reference, cached = store.ensure(spec, build, resumable=stage.resumable, timed_files=stage.timed_files)
