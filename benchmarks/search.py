@@ -20,8 +20,8 @@ from benchmarks.contenders import Contender, K, exact_numpy, faiss_engines, lsha
 from benchmarks.report import write_report
 from benchmarks.vectors import ClusteredVectors, Float32Array, easy_queries
 from lookalike.lsh import ExactIndex, Metric
-from lookalike.lsh.checks import available_cores
 from lookalike.lsh.space import mean_of_rows
+from lookalike.threads import available_cores
 
 _REFERENCE_QUERIES = 15
 _LARGEST_FOR_LSHASH3 = 20_000

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lookalike.dataset.listing import FoundFile
-from lookalike.dataset.threads import map_in_threads
 from lookalike.errors import ImageError
 from lookalike.files import sha256_of_bytes
 from lookalike.image_formats import HEAD_BYTES, IMAGE_SUFFIXES, image_format
 from lookalike.images import read_image_file, verify_image
 from lookalike.progress import track
+from lookalike.threads import ordered_map
 
 STAGE = "download_dataset"
 
@@ -44,7 +44,7 @@ def inspect_files(root: Path, files: Sequence[FoundFile]) -> tuple[list[Row], li
     """
     rows: list[Row] = []
     rejects: list[Reject] = []
-    results = map_in_threads(partial(_inspect, root), files)
+    results = ordered_map(partial(_inspect, root), files)
     for result in track(results, "reading images", len(files)):
         if isinstance(result, Row):
             rows.append(result)

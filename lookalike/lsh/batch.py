@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from lookalike.lsh import compiled
 from lookalike.lsh.base import Float32Array, Neighbors
+from lookalike.threads import ordered_map
 
 # Queries that show how long NumPy takes for one.
 _TRIAL_QUERIES = 8
 
 
 def answer_batch(
-    queries: Float32Array, answer: Callable[[Float32Array], Neighbors], warm_up: Callable[[], bool], threads: int
+    queries: Float32Array, answer: Callable[[Float32Array], Neighbors], warm_up: Callable[[], None], threads: int
 ) -> list[Neighbors]:
     """The answer to each row of `queries`, by `threads` threads once compiled code is there.
 
@@ -29,5 +29,4 @@ def answer_batch(
     rest = queries[len(answers) :]
     if threads == 1 or not compiled.kernels_are_loaded() or len(rest) < 2 * threads:
         return answers + [answer(query) for query in rest]
-    with ThreadPoolExecutor(threads) as pool:
-        return answers + list(pool.map(answer, rest))
+    return answers + list(ordered_map(answer, rest, workers=threads))

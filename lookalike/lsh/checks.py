@@ -1,6 +1,5 @@
 """Checks of vectors, ids and parameters, made once at the public boundary and then trusted."""
 
-import os
 from typing import Any, get_args
 
 import numpy as np
@@ -106,13 +105,6 @@ def checked_mean(mean: ArrayLike | None, dim: int) -> Float32Array:
     result = np.array(array, np.float32)
     _check_finite(result[None, :], 0, "mean")
     return result
-
-
-def available_cores() -> int:
-    """Number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_real(array: np.ndarray[Any, Any], name: str) -> None:

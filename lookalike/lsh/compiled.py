@@ -22,24 +22,19 @@ from lookalike.lsh.space import VectorSpace, rounding_error
 # About what importing and compiling cost; a batch that NumPy would need longer for is worth it.
 COMPILE_SECONDS = 5.0
 
-_state: dict[str, ModuleType | None] = {}
+_loaded: dict[str, ModuleType] = {}
 
 
-def load_kernels() -> bool:
-    """Whether compiled kernels can be used; imports numba on the first call."""
-    if "kernels" not in _state:
-        try:
-            from lookalike.lsh import kernels
-        except ImportError:
-            _state["kernels"] = None
-        else:
-            _state["kernels"] = kernels
-    return _state["kernels"] is not None
+def load_kernels() -> None:
+    """Bring the compiled kernels into this process; imports numba on the first call."""
+    from lookalike.lsh import kernels
+
+    _loaded["kernels"] = kernels
 
 
 def kernels_are_loaded() -> bool:
     """Whether compiled kernels are in this process already."""
-    return _state.get("kernels") is not None
+    return "kernels" in _loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +51,10 @@ class CompiledSearch:
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None when there are too few, or the query is a zero vector."""
-        kernels = _state["kernels"]
-        assert kernels is not None
         projections = self.normals @ (query - self.mean)
         limits = (probes * self.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
         mean, planes, segments, alive = self.arrays
-        rows, distances, n_ranked = kernels.find_nearest(
+        rows, distances, n_ranked = _loaded["kernels"].find_nearest(
             query, mean, projections, planes, self.settings, segments, alive, limits
         )
         if n_ranked < 0:

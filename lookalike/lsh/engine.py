@@ -20,7 +20,6 @@ from lookalike.lsh import compiled, search
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors
 from lookalike.lsh.batch import answer_batch
 from lookalike.lsh.checks import (
-    available_cores,
     checked_ids,
     checked_int,
     checked_mean,
@@ -32,6 +31,7 @@ from lookalike.lsh.content import Content, compacted, new_content, rows_of_ids, 
 from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
 from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.space import PreparedQuery, VectorSpace, mean_of_rows
+from lookalike.threads import available_cores
 
 Probes = int | Literal["hamming"]
 
@@ -125,12 +125,10 @@ class HyperplaneLSH:
         threads = available_cores() if threads is None else checked_int("threads", threads, 1)
         return answer_batch(queries, lambda query: self._query(query, k, probes), self.warm_up, threads)
 
-    def warm_up(self) -> bool:
-        """Load the compiled code now (1 s; 10 s or so the first time on a machine); False if there is none."""
-        if not compiled.load_kernels():
-            return False
+    def warm_up(self) -> None:
+        """Load the compiled code now (1 s; 10 s or so the first time on a machine)."""
+        compiled.load_kernels()
         self._compiled_search(self._content).query(self._space.mean + 1, 1, 1, 1)
-        return True
 
     def search_exact(self, vector: ArrayLike, k: int) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) of all vectors, by the same metric and mean."""

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from lookalike.dataset.synthetic.compose import DRAWINGS, draw_picture
-from lookalike.dataset.threads import map_in_threads
 from lookalike.progress import track
+from lookalike.threads import ordered_map
 
 # Mostly JPEG, and some of each other kind, so that every way of decoding is used.
 _KINDS = ("jpeg", "grey jpeg", "png", "transparent png", "palette png")
@@ -33,7 +33,7 @@ def write_synthetic_images(folder: Path, n_labels: int, images_per_label: int, s
     for label in labels:
         (folder / label).mkdir(parents=True)
     todo = [(label, number) for label in labels for number in range(1, images_per_label + 1)]
-    for _ in track(map_in_threads(partial(_write_one, folder, seed), todo), "drawing images", len(todo)):
+    for _ in track(ordered_map(partial(_write_one, folder, seed), todo), "drawing images", len(todo)):
         pass
 
 

@@ -1,11 +1,8 @@
-import threading
-
 import pytest
 import torch
 
 from lookalike.network import arithmetic
 from lookalike.network.arithmetic import keep_freed_memory, one_thread, parallel_batches, resolve_precision
-from lookalike.network.prefetch import prefetch, resolve_workers
 from lookalike.network.preprocessing import Preprocessing, center_square
 
 
@@ -42,35 +39,6 @@ def test_parallel_batches_keep_their_order_on_one_torch_thread_each():
     found = list(parallel_batches(lambda batch: (batch, torch.get_num_threads()), range(20), workers=3))
     assert found == [(batch, 1) for batch in range(20)]
     assert torch.get_num_threads() == before
-
-
-def test_prefetch_begins_no_more_than_allowed():
-    begun = []
-    results = prefetch(lambda item: begun.append(item) or item, range(100), workers=2, ahead=5)
-    assert next(results) == 0
-    assert len(begun) <= 5
-    assert list(results) == list(range(1, 100))
-
-
-def test_prefetch_raises_in_turn_and_ends_its_threads():
-    def fail_at_three(item):
-        if item == 3:
-            raise ValueError("three")
-        return item
-
-    results = prefetch(fail_at_three, range(10), workers=2, ahead=4)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match="three"):
-        next(results)
-    for thread in threading.enumerate():
-        if thread.name.startswith("lookalike-worker"):
-            thread.join(timeout=10)
-            assert not thread.is_alive()
-
-
-def test_resolve_workers():
-    assert resolve_workers(3) == 3
-    assert resolve_workers("auto") >= 1
 
 
 @pytest.mark.parametrize(
