@@ -5,13 +5,10 @@ A plain name is looked up in torchvision first, then in timm; `torchvision:NAME`
 """
 
 import difflib
-import importlib.util
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError
@@ -22,8 +19,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torchvision", "timm")
 _KEY = "training.backbone"
-# A registered constructor, possibly under further decorators.
-_REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@[^\n]*(?:\n[^\n@d)]*)*\n|\)\n)*?def (\w+)\(", re.MULTILINE)
+# The networks of the shipped configurations: known without importing their libraries, which takes seconds.
+_KNOWN = {"resnet34": "torchvision", "tf_efficientnet_lite0": "timm"}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _NORMALIZATION = (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
@@ -52,16 +49,24 @@ class Body:
 
 @cache
 def backbone_names(library: str) -> frozenset[str]:
-    """Return the names that a library registers, read from its sources: importing both libraries would take seconds."""
-    spec = importlib.util.find_spec(library)
-    if spec is None or spec.origin is None:
-        return frozenset()
-    sources = (Path(spec.origin).parent / "models").glob("*.py")
-    return frozenset(name for source in sources for name in _REGISTERED.findall(source.read_text(encoding="utf-8")))
+    """Return the names of a library's networks; timm's also with the tag of their weights (resnet34.a1_in1k)."""
+    if library == "torchvision":
+        from torchvision import models
+
+        # Without the module, networks for segmentation, detection and video would be among them.
+        return frozenset(models.list_models(module=models))
+    import timm
+
+    return frozenset(timm.list_models()) | frozenset(timm.list_models(pretrained=True))
 
 
 def find_backbone(text: str) -> Backbone:
-    """Return the backbone that `text` names; ConfigError with close matches if there is none."""
+    """Return the backbone that `text` names; ConfigError with close matches if there is none.
+
+    Imports torch and the library, unless `text` is the network of a shipped configuration.
+    """
+    if text in _KNOWN:
+        return Backbone(_KNOWN[text], text)
     if is_extension(text):
         load_extension(_KEY, text)
         return Backbone("python", text.removeprefix(PREFIX))
@@ -70,22 +75,19 @@ def find_backbone(text: str) -> Backbone:
         raise ConfigError(
             f"training.backbone: unknown library {library!r} in {text!r}; use torchvision:, timm: or python:"
         )
-    # timm names pretrained variants after a dot: resnet34.a1_in1k.
-    architecture = name.partition(".")[0]
     for candidate in (library,) if separator else LIBRARIES:
-        if architecture in backbone_names(candidate) and (candidate == "timm" or architecture == name):
+        if name in backbone_names(candidate):
             return Backbone(candidate, name)
-    raise ConfigError(_unknown_backbone_message(text, architecture))
+    raise ConfigError(_unknown_backbone_message(text, name))
 
 
-def _unknown_backbone_message(text: str, architecture: str) -> str:
+def _unknown_backbone_message(text: str, name: str) -> str:
     names = sorted(backbone_names("torchvision") | backbone_names("timm"))
-    close = difflib.get_close_matches(architecture, names, n=5, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.6)
     hint = f"did you mean {', '.join(close)}? " if close else ""
     return (
         f"training.backbone: {text!r} is no network of torchvision or timm; {hint}"
-        f'All {len(names)} names: python -c "import timm, torchvision; '
-        'print(timm.list_models(), torchvision.models.list_models())"'
+        'All names: python -c "import timm, torchvision; print(timm.list_models(), torchvision.models.list_models())"'
     )
 
 

@@ -17,7 +17,7 @@ __all__ = ["TrainingSummary", "check_backbone", "fine_tune"]
 def check_backbone(config: TrainingConfig) -> None:
     """Raise ConfigError if `training.backbone` is no known network or `training.weights` cannot work.
 
-    Takes a fraction of a second, since it imports neither torchvision nor timm: call it before anything runs.
+    Call it before anything runs; networks other than those of the shipped configurations cost an import of torch.
     """
     find_backbone(config.backbone)
     check_weights(config)

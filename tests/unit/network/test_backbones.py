@@ -1,17 +1,37 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from lookalike.config_loading import load_config
 from lookalike.errors import ConfigError, ModelError
+from lookalike.network import backbones
 from lookalike.network.backbones import backbone_names, build_body, find_backbone
 from lookalike.network.head import feature_layout
 
 
-def test_names_read_from_sources_are_those_of_the_libraries():
-    import timm
-    import torchvision
+def test_names_known_without_an_import_are_those_of_the_libraries():
+    for name, library in backbones._KNOWN.items():
+        assert name in backbone_names(library)
+        assert library == "torchvision" or name not in backbone_names("torchvision")
 
-    assert backbone_names("torchvision") == set(torchvision.models.list_models(module=torchvision.models))
-    assert backbone_names("timm") == set(timm.list_models())
+
+def shipped_backbones():
+    root = Path(__file__).parents[3]
+    return {load_config(path, []).training.backbone for path in (root / "configs").rglob("*.yaml")}
+
+
+def test_shipped_configurations_are_checked_without_importing_a_library():
+    script = (
+        "import sys\n"
+        "from lookalike.network.backbones import find_backbone\n"
+        f"for name in {sorted(shipped_backbones())}: find_backbone(name)\n"
+        "print({'torch', 'timm', 'torchvision'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +50,18 @@ def test_find_backbone_prefers_torchvision(text, found):
 def test_find_backbone_typo_names_key_and_close_matches():
     with pytest.raises(ConfigError, match=r"training\.backbone: 'resnet43'.*resnet34"):
         find_backbone("resnet43")
+
+
+@pytest.mark.parametrize("text", ["resnet34.a1_in1", "timm:resnet34.a1_in1", "torchvision:resnet34.a1_in1k"])
+def test_find_backbone_checks_the_tag_of_the_weights(text):
+    with pytest.raises(ConfigError, match=r"did you mean resnet34\.a1_in1k"):
+        find_backbone(text)
+
+
+@pytest.mark.parametrize("text", ["", "timm:", ":", "fcn_resnet50", "python:"])
+def test_find_backbone_that_is_none_raises(text):
+    with pytest.raises(ConfigError, match=r"training\.backbone: "):
+        find_backbone(text)
 
 
 def test_find_backbone_unknown_library_raises():
