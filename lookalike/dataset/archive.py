@@ -127,17 +127,15 @@ def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
                 raise DatasetError(f"{archive} unpacks to more than {limits.total_bytes} bytes")
             if count > limits.n_members:
                 raise DatasetError(f"{archive} holds more than {limits.n_members} files")
-            if _leaves_folder(member.name):
-                raise DatasetError(
-                    f"{archive} is refused: {member.name!r} would be written outside of the target folder"
-                )
-            _write_member(archive, member, folder / member.name)
+            _write_member(archive, member, folder / _checked_name(archive, member.name))
 
 
-def _leaves_folder(name: str) -> bool:
-    """Whether a file of this name would lie outside of the folder it is unpacked into, on any system."""
+def _checked_name(archive: Path, name: str) -> str:
+    """Return `name` if it stays below the folder it is unpacked into, on every system."""
     parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or _DRIVE.match(parts[0]) is not None or ".." in parts or "\0" in name
+    if parts[0] == "" or _DRIVE.match(parts[0]) is not None or ".." in parts or "\0" in name:
+        raise DatasetError(f"{archive} is refused: {name!r} would be written outside of the target folder")
+    return name
 
 
 def _write_member(archive: Path, member: _Member, destination: Path) -> None:
