@@ -10,17 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flows import commands
 from flows.commands import FAILED, Terminated, complain
 from lookalike.errors import LookalikeError, describe_system_error
+from lookalike.printable import PrintableFormatter, escape_unencodable, printable
 
 INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    escape_unencodable()
     options = _parser().parse_args(arguments)
     _log_to_stderr()
     try:
@@ -47,10 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints show any argument."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain and exit with 2."""
+        super().error(printable(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lookalike", description="Find the images of a collection that look most like a given image."
-    )
+    parser = _Parser(prog="lookalike", description="Find the images of a collection that look most like a given image.")
     parsers = parser.add_subparsers(required=True, metavar="command")
     _add_build(parsers)
     _add_experiment(parsers)
@@ -159,7 +167,7 @@ def _png(text: str) -> Path:
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(PrintableFormatter("%(message)s"))
     library = logging.getLogger("lookalike")
     library.setLevel(logging.INFO)
     library.addHandler(handler)

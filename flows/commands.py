@@ -4,17 +4,22 @@ Imports stand inside the functions: `query` and `status` must not wait for Prefe
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
+from lookalike.errors import describe_system_error
+from lookalike.printable import json_text, printable, printable_lines
+
+if TYPE_CHECKING:
+    from lookalike.search import QueryResult
 
 DONE, FAILED = 0, 1
 
@@ -74,18 +79,14 @@ def query(options: argparse.Namespace) -> int:
     """Answer queries from the published build; 1 if any of them failed."""
     from lookalike.descriptions import describe_result
     from lookalike.search import Searcher
-    from lookalike.search.output import saver_for
+    from lookalike.search.output import check_room, saver_for
 
-    save = saver_for(options.output)
-    searcher = Searcher.open(options.root, options.set)
-    results = searcher.query_many(options.images, options.n, exact=options.exact)
-    if options.output is not None:
-        save(results, options.output)
-        logging.getLogger("lookalike.query").info("picture: %s", options.output)
-    if options.show:
-        from lookalike.search.picture import draw_results
-
-        draw_results(results).show()
+    saver_for(options.output)
+    with Searcher.open(options.root, options.set) as searcher:
+        n_neighbors = min(options.n or searcher.config.n, len(searcher))
+        for output in _pictures(options):
+            check_room(output, len(options.images), n_neighbors)
+        results = searcher.query_many(options.images, options.n, exact=options.exact)
     if options.json:
         _print_json({"results": [result.as_json() for result in results]})
     else:
@@ -93,7 +94,32 @@ def query(options: argparse.Namespace) -> int:
     for result in results:
         if result.error is not None:
             complain(result.error if result.query in result.error else f"{result.query}: {result.error}")
-    return FAILED if any(result.error is not None for result in results) else DONE
+    is_shown = _show(results, options)
+    return DONE if is_shown and all(result.error is None for result in results) else FAILED
+
+
+def _pictures(options: argparse.Namespace) -> list[Path]:
+    """The files of pictures that a query is to make; the viewer of --show is given a PNG."""
+    return ([options.output] if options.output is not None else []) + ([Path("picture.png")] if options.show else [])
+
+
+def _show(results: Sequence["QueryResult"], options: argparse.Namespace) -> bool:
+    """Write and open the picture, if asked for; whether that went well. The answers are printed already."""
+    from lookalike.search.output import saver_for
+
+    try:
+        if options.output is not None:
+            saver_for(options.output)(results, options.output)
+            logging.getLogger("lookalike.query").info("picture: %s", options.output)
+        if options.show:
+            from lookalike.search.picture import draw_results
+
+            draw_results(results).show()
+    except (OSError, ValueError, MemoryError) as error:
+        place = options.output if options.output is not None else "the picture"
+        complain(f"cannot write {place}: {describe_system_error(error) or error}")
+        return False
+    return True
 
 
 def status(options: argparse.Namespace) -> int:
@@ -188,13 +214,13 @@ def _quiet_prefect() -> None:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    print(printable_lines(text), flush=True)  # noqa: T201
 
 
 def complain(text: str) -> None:
     """Say on stderr, in one line, what went wrong."""
-    print(f"lookalike: {text}", file=sys.stderr)  # noqa: T201
+    print(f"lookalike: {printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 def _print_json(value: Any) -> None:
-    _print(json.dumps(value, ensure_ascii=False))
+    _print(json_text(value))

@@ -60,6 +60,14 @@ class DatasetConfig(Section):
         description="For source `caltech101`: places to download from, tried in order",
     )
     exclude_labels: tuple[str, ...] = Field((), description="Labels whose images are left out")
+    max_pixels: PositiveInt = Field(
+        120_000_000, description="Images with more pixels than this are not read, as queries neither"
+    )
+    max_failure_fraction: Fraction = Field(
+        0.05,
+        description="Share of unreadable images above which the build fails; a file whose name says image counts, "
+        "whatever it holds",
+    )
     valid_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="Share of each label that is held out")
     seed: Seed = Field(0, description="Seed of the split, and of the synthetic images")
     synthetic_labels: int = Field(12, ge=2, le=12, description="For source `synthetic`: number of labels")
@@ -159,7 +167,6 @@ class EmbeddingConfig(Section):
     )
     shard_rows: PositiveInt = Field(1024, description="Rows of one Parquet shard")
     workers: Workers | Literal["auto"] = Field("auto", description="Threads that decode images; auto: one a core")
-    max_failure_fraction: Fraction = Field(0.05, description="Share of unreadable images above which the build fails")
     verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
     precision_check_rows: int = Field(
         1000, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"

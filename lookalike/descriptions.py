@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.maintenance import Garbage
+from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 
 
@@ -26,13 +27,15 @@ def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
 
 def describe_result(result: QueryResult) -> str:
     """One query's answer as a table, nearest first, or its error."""
+    query = printable(result.query)
     if result.error is not None:
-        return f"{result.query}: no answer"
-    lines = [f"{result.query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
-    width = max((len(neighbor.label) for neighbor in result.neighbors), default=0)
+        return f"{query}: no answer"
+    lines = [f"{query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
+    labels = [printable(neighbor.label) for neighbor in result.neighbors]
+    width = max(map(len, labels), default=0)
     lines += [
-        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {neighbor.label:<{width}}  {neighbor.path}"
-        for neighbor in result.neighbors
+        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {label:<{width}}  {printable(neighbor.path)}"
+        for neighbor, label in zip(result.neighbors, labels, strict=True)
     ]
     return "\n".join(lines)
 

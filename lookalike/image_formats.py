@@ -4,6 +4,8 @@ Only a format recognised here is handed to Pillow, and only that format's decode
 a file never reaches a decoder that starts other programs (EPS) or that nobody needs.
 """
 
+from pathlib import PurePosixPath
+
 HEAD_BYTES = 512
 
 # (offset, signature, Pillow's name of the format)
@@ -18,8 +20,6 @@ _IMAGE_SIGNATURES = (
     (0, b"II+\x00", "TIFF"),
     (0, b"MM\x00+", "TIFF"),
     (0, b"BM", "BMP"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
     (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG2000"),
     (0, b"qoif", "QOI"),
@@ -30,26 +30,51 @@ _IMAGE_SIGNATURES = (
     (0, b"P5", "PPM"),
     (0, b"P6", "PPM"),
 )
-# Suffixes of files that are meant to be images, readable here or not.
-IMAGE_SUFFIXES = frozenset(
+_READABLE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib"}
-    | {".avif", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
-    | {".heic", ".heif", ".svg", ".ico", ".psd", ".tga"}
+    | {".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
+_RAW_SUFFIXES = frozenset(
+    {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".orf", ".rw2", ".pef", ".srw"}
+    | {".raw", ".rwl", ".3fr", ".iiq", ".x3f", ".erf", ".mrw", ".kdc", ".dcr", ".gpr"}
+)
+_OTHER_IMAGE_SUFFIXES = frozenset(
+    {".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".svg", ".svgz", ".ico", ".psd", ".psb"}
+    | {".tga", ".exr", ".hdr", ".xcf", ".eps"}
+)
+# Suffixes of files that are meant to be images, readable here or not.
+IMAGE_SUFFIXES = _READABLE_SUFFIXES | _RAW_SUFFIXES | _OTHER_IMAGE_SUFFIXES
 READABLE_FORMATS = "JPEG, PNG, GIF, WebP, TIFF, BMP, AVIF, JPEG 2000, QOI and PPM"
 
+_RAW_PHOTOGRAPH = "a raw photograph"
 _OTHER_SIGNATURES = (
+    (0, b"version https://git-lfs", "a Git LFS pointer instead of the file (run `git lfs pull`)"),
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"%!PS", "a PostScript file"),
     (0, b"\x00\x00\x01\x00", "an icon file"),
-    (4, b"ftyphei", "a HEIC photograph"),
-    (4, b"ftypmif1", "a HEIC photograph"),
-    (4, b"ftyp", "a video"),
+    (0, b"\x00\x05\x16\x07", "the notes that macOS keeps beside a file"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (0, b"II\xbc\x01", "a JPEG XR image"),
+    (0, b"v/1\x01", "an OpenEXR image"),
+    (0, b"#?RADIANCE", "a Radiance HDR image"),
+    # Canon's raw files begin like a TIFF.
+    (0, b"II*\x00\x10\x00\x00\x00CR\x02", _RAW_PHOTOGRAPH),
+    (4, b"ftypcrx", _RAW_PHOTOGRAPH),
+    (0, b"FUJIFILMCCD-RAW", _RAW_PHOTOGRAPH),
+    (0, b"IIU\x00", _RAW_PHOTOGRAPH),
+    (0, b"IIRO", _RAW_PHOTOGRAPH),
+    (0, b"IIRS", _RAW_PHOTOGRAPH),
+    (0, b"MMOR", _RAW_PHOTOGRAPH),
+    (0, b"FOVb", _RAW_PHOTOGRAPH),
     (0, b"\x1aE\xdf\xa3", "a video"),
 )
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+# Of the general brands mif1 and msf1 too: what is not AVIF there is HEIC in practice.
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 _MARKUP = (
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
@@ -60,8 +85,18 @@ _MARKUP = (
 )
 
 
+def is_named_as_image(path: str) -> bool:
+    """Whether a file's name says that it is an image: by its suffix, unless the file is hidden."""
+    name = PurePosixPath(path)
+    return name.suffix.lower() in IMAGE_SUFFIXES and not name.name.startswith(".")
+
+
 def image_format(head: bytes) -> str | None:
     """Pillow's name of the image format that `head`, a file's first bytes, announces; None if it is no image."""
+    if _AVIF_BRANDS & _brands(head):
+        return "AVIF"
+    if _name_of_signature(head) is not None:
+        return None
     for offset, signature, name in _IMAGE_SIGNATURES:
         if head.startswith(signature, offset):
             return name
@@ -72,18 +107,36 @@ def describe_content(head: bytes) -> str:
     """What a file that is no readable image seems to be, for a message: "an HTML page", "text", "empty (0 bytes)"."""
     if not head:
         return "empty (0 bytes)"
-    for offset, signature, name in _OTHER_SIGNATURES:
-        if head.startswith(signature, offset):
-            return name
     image = image_format(head)
     if image is not None:
         return f"a {image} image"
-    return _describe_text(head) or "of an unknown binary format"
+    if not any(head):
+        return "nothing but zero bytes"
+    return _name_of_signature(head) or _describe_media(head) or _describe_text(head) or "of an unknown binary format"
 
 
 def is_html(head: bytes) -> bool:
     """Whether a file's first bytes are those of a web page."""
     return _describe_text(head) == "an HTML page"
+
+
+def _name_of_signature(head: bytes) -> str | None:
+    return next((name for offset, signature, name in _OTHER_SIGNATURES if head.startswith(signature, offset)), None)
+
+
+def _brands(head: bytes) -> frozenset[bytes]:
+    """The major and the compatible brands of an ISO media file (AVIF, HEIC, MP4), none for any other file."""
+    if head[4:8] != b"ftyp":
+        return frozenset()
+    box = head[: min(int.from_bytes(head[:4]), HEAD_BYTES)]
+    return frozenset({head[8:12], *(box[start : start + 4] for start in range(16, len(box) - 3, 4))})
+
+
+def _describe_media(head: bytes) -> str | None:
+    brands = _brands(head)
+    if not brands:
+        return None
+    return "a HEIC photograph" if _HEIC_BRANDS & brands else "a video"
 
 
 def _describe_text(head: bytes) -> str | None:

@@ -1,22 +1,25 @@
-"""Reading one image, from a file or from bytes, without trusting it.
+"""Reading one image, from a file, from bytes or from Pillow, without trusting it.
 
-`open_image` gives pixels that are ready for a network, `probe_image` the size alone (header only),
-`verify_image` the size after decoding everything. All raise `ImageError` with the cause in one line.
+`open_image` gives pixels that are ready for a network, `convert_image` the same for an image that
+Pillow has opened, `probe_image` the size alone (header only), `verify_image` the size after decoding
+everything. All raise `ImageError` with the cause in one line.
 """
 
 import io
 import stat
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from lookalike import png_metadata
+from lookalike.color_profiles import MAX_PROFILE_BYTES
 from lookalike.errors import ImageError
 from lookalike.image_formats import HEAD_BYTES, READABLE_FORMATS, describe_content, image_format
 from lookalike.image_modes import to_rgb
+from lookalike.pillow_warnings import quiet_pillow
 
 # Holds every telephone photograph up to 108 megapixels, and keeps the two copies that a conversion
 # needs (4 bytes a pixel each) below one gigabyte.
@@ -37,39 +40,87 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
+_PROFILE = "icc_profile"
+_SizedImage = tuple[ImageFile.ImageFile, tuple[int, int]]
 # Decoding at this size is the cheapest that still reads every byte of a JPEG.
 _VERIFY_SIZE = 1
 
 
 def open_image(
-    source: Path | bytes, *, max_pixels: int = MAX_PIXELS, target_size: int | None = None, name: str | None = None
+    source: Path | bytes,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    target_size: int | None = None,
+    name: str | None = None,
 ) -> Image.Image:
-    """Return the first frame of an image as 8-bit RGB, turned as its EXIF orientation says.
+    """Return the first frame of an image as 8-bit sRGB, turned as its EXIF orientation says.
 
-    Transparency is laid over white and 16-bit grey is scaled to 8 bits. With `target_size` a JPEG may
-    come back smaller by 2, 4 or 8, but with both sides at least `target_size` long (if they were): it is
-    decoded at that scale, which is several times faster for photographs. `name` is what messages call
-    the image; by default the path, and nothing for bytes.
+    Transparency is laid over white, 16-bit grey is scaled to 8 bits, an embedded colour profile is
+    applied. With `target_size` a large image comes back smaller by 2, 4 or 8, but with both sides at
+    least `target_size` long (if they were): a JPEG is decoded at that scale, which is several times
+    faster for photographs. `name` is what messages call the image; by default the path, and nothing
+    for bytes.
 
-    Raises `ImageError` for anything that is not a whole, readable image of at most `max_pixels`.
+    Raises `ImageError` for anything that is not a whole, readable image of at most `max_pixels` (None: any number).
     """
-    image, _ = _read(source, max_pixels, target_size, name)
-    return image
+    with _explained(source, name), quiet_pillow():
+        image, _ = _decode(_bytes_of(source), max_pixels, target_size)
+        return _upright_rgb(image, target_size)
 
 
-def verify_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[int, int]:
+def convert_image(
+    image: Image.Image, *, max_pixels: int | None = MAX_PIXELS, target_size: int | None = None
+) -> Image.Image:
+    """Return an image that Pillow has opened or made, of any mode, as `open_image` returns one.
+
+    What `image.info` says of orientation, colour profile and transparency is heeded, and the frame
+    is the one that is selected. Raises `ImageError` as `open_image` does.
+    """
+    with _explained(b"", None), quiet_pillow():
+        _check_pixels(image, max_pixels)
+        with _one_at_a_time(image):
+            image.load()
+            return _upright_rgb(image, target_size)
+
+
+def file_behind(image: Image.Image) -> bytes | None:
+    """The bytes of the file that an image of Pillow's still has to be decoded from, or None.
+
+    Decoding them here gives what the file itself gives, to the last bit: Pillow would decode a JPEG
+    at its full size, `open_image` at the scale that is needed.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None or image.tell() != 0:
+        return None
+    try:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        data = image.fp.read(MAX_FILE_BYTES + 1)
+        image.fp.seek(position)
+    except (OSError, ValueError):
+        return None
+    return data if image_format(data[:HEAD_BYTES]) is not None else None
+
+
+def verify_image(
+    source: Path | bytes, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None
+) -> tuple[int, int]:
     """Return (width, height) as displayed, after decoding the whole image; raises like `open_image`."""
-    _, size = _read(source, max_pixels, _VERIFY_SIZE, name)
-    return size
+    with _explained(source, name), quiet_pillow():
+        image, size = _decode(_bytes_of(source), max_pixels, _VERIFY_SIZE)
+        to_rgb(image)
+        # Read after decoding, because Pillow has then already turned a TIFF.
+        return _displayed(size, _orientation(image))
 
 
-def probe_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[int, int]:
+def probe_image(
+    source: Path | bytes, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None
+) -> tuple[int, int]:
     """Return (width, height) as displayed, from the header alone; raises `ImageError` if that is unreadable."""
-    with _explained(source, name), _quiet_pillow():
-        image = _open_header(_bytes_of(source), max_pixels)
+    with _explained(source, name), quiet_pillow():
+        data = _bytes_of(source)
+        image, size = _or_without_metadata(data, lambda data: _sized(_open_header(data, max_pixels)))
         # Pillow already swaps the sides of a rotated TIFF when it reads the header.
-        swapped = image.format != "TIFF" and _orientation(image) in _SWAPS_SIDES
-        return (image.height, image.width) if swapped else image.size
+        return _displayed(size, 1 if image.format == "TIFF" else _orientation(image))
 
 
 def read_image_file(path: Path) -> bytes:
@@ -78,34 +129,107 @@ def read_image_file(path: Path) -> bytes:
         return _bytes_of(path)
 
 
-def _read(
-    source: Path | bytes, max_pixels: int, target_size: int | None, name: str | None
-) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode; return the RGB image and the displayed size of the original."""
-    with _explained(source, name), _quiet_pillow():
-        image = _open_header(_bytes_of(source), max_pixels)
-        width, height = image.size
+def _decode(data: bytes, max_pixels: int | None, target_size: int | None) -> _SizedImage:
+    """The decoded image, and its size before any scaling."""
+
+    def read(data: bytes) -> _SizedImage:
+        image, size = _sized(_open_header(data, max_pixels))
         if target_size is not None:
             image.draft(None, (target_size, target_size))
-        with _huge_image_lock if image.width * image.height > _HUGE_PIXELS else nullcontext():
+        with _one_at_a_time(image):
             image.load()
-            rgb = to_rgb(image)
-        # Read after loading, because Pillow has then already turned a TIFF.
-        orientation = _orientation(image)
-        return _turn(rgb, orientation), (height, width) if orientation in _SWAPS_SIDES else (width, height)
+        return image, size
+
+    return _or_without_metadata(data, read)
 
 
-def _open_header(data: bytes, max_pixels: int) -> Image.Image:
+def _open_header(data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
     kind = image_format(data[:HEAD_BYTES])
     if kind is None:
         raise _Unreadable(f"not an image: it is {describe_content(data[:HEAD_BYTES])}")
-    image = Image.open(io.BytesIO(data), formats=[kind])
-    width, height = image.size
-    if width * height > max_pixels:
-        raise _Unreadable(
-            f"{width} x {height} pixels are too many: at most {max_pixels / 1e6:g} megapixels are decoded"
-        )
+    # Not Image.open, which sets a limit of its own on the number of pixels.
+    image = _tiff_file(data) if kind == "TIFF" else _pillow_file(data, kind)
+    _check_pixels(image, max_pixels)
     return image
+
+
+def _pillow_file(data: bytes, kind: str) -> ImageFile.ImageFile:
+    if kind not in Image.OPEN:
+        Image.init()
+    factory, _ = Image.OPEN[kind]
+    return factory(io.BytesIO(data), "")
+
+
+def _tiff_file(data: bytes) -> ImageFile.ImageFile:
+    # Only here, since few collections hold a TIFF, and this needs Pillow's whole reader of them.
+    from lookalike import tiff_samples
+
+    try:
+        tags = tiff_samples.read_tags(data)
+        is_raw, is_own = tiff_samples.is_raw_photograph(tags), tiff_samples.own_layout(data) is not None
+    except Exception:
+        # Damaged tags raise nearly anything; Pillow will say what it makes of them.
+        is_raw = is_own = False
+    if is_raw:
+        raise _Unreadable("not a readable image: it is a raw photograph; export it as JPEG, for example")
+    return tiff_samples.SamplesFile(io.BytesIO(data)) if is_own else _pillow_file(data, "TIFF")
+
+
+def _or_without_metadata(data: bytes, read: Callable[[bytes], _SizedImage]) -> _SizedImage:
+    """What `read` makes of `data`, or of its pixels alone where a PNG's metadata are in the way."""
+    try:
+        return read(data)
+    except _Unreadable:
+        raise
+    except Exception:
+        is_png = image_format(data[:HEAD_BYTES]) == "PNG"
+        pixels = png_metadata.without_metadata(data) if is_png else data
+        if len(pixels) == len(data):
+            raise
+        with suppress(Exception):
+            image, size = read(pixels)
+            image.info[_PROFILE] = png_metadata.color_profile(data, MAX_PROFILE_BYTES)
+            return image, size
+        raise
+
+
+def _upright_rgb(image: Image.Image, target_size: int | None) -> Image.Image:
+    """A decoded image as RGB, reduced towards `target_size`, and turned."""
+    profile = image.info.get(_PROFILE)
+    with _one_at_a_time(image):
+        rgb = to_rgb(image, profile if isinstance(profile, bytes) else None)
+    if target_size is not None:
+        rgb = _reduced(rgb, target_size)
+    method = _TRANSPOSES.get(_orientation(image))
+    return rgb if method is None else rgb.transpose(method)
+
+
+def _reduced(image: Image.Image, target_size: int) -> Image.Image:
+    """The image as a JPEG decoder scales one that need not be larger than `target_size`: by 2, 4 or 8."""
+    possible = min(image.size) // target_size
+    factor = next((factor for factor in (8, 4, 2) if factor <= possible), 1)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _sized(image: ImageFile.ImageFile) -> _SizedImage:
+    return image, image.size
+
+
+def _displayed(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation in _SWAPS_SIDES else size
+
+
+def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise _Unreadable(
+            f"{width} x {height} pixels are too many: at most {max_pixels / 1e6:g} megapixels are decoded "
+            "(dataset.max_pixels)"
+        )
+
+
+def _one_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
+    return _huge_image_lock if image.width * image.height > _HUGE_PIXELS else nullcontext()
 
 
 def _orientation(image: Image.Image) -> int:
@@ -114,11 +238,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # Damaged EXIF raises nearly anything, and says nothing against the pixels.
         return 1
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    method = _TRANSPOSES.get(orientation)
-    return image if method is None else image.transpose(method)
 
 
 def _bytes_of(source: Path | bytes) -> bytes:
@@ -153,11 +272,9 @@ def _cause_of(error: Exception) -> str:
     match error:
         case _Unreadable():
             return str(error)
-        case Image.DecompressionBombError():
-            return f"too many pixels: at most {MAX_PIXELS / 1e6:g} megapixels are decoded"
         case FileNotFoundError():
             return "no such file"
-        case UnidentifiedImageError():
+        case SyntaxError() | UnidentifiedImageError():
             return f"damaged: the header cannot be read (readable are {READABLE_FORMATS})"
         case MemoryError():
             return "too large for the memory of this machine"
@@ -167,38 +284,3 @@ def _cause_of(error: Exception) -> str:
             return "truncated: the file ends before the image does"
     detail = " ".join(str(error).split()) or type(error).__name__
     return f"damaged: {detail}"
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Ignore Pillow's warnings about odd files while any thread is inside.
-
-    `warnings.catch_warnings` is not safe with several threads: one may restore the filters that
-    another one changed. So the first thread in adds one filter, and the last one out removes it.
-    """
-    global _quiet_depth
-    with _quiet_lock:
-        _quiet_depth += 1
-        if _quiet_depth == 1:
-            warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                _remove_filter()
-
-
-_PILLOW_MODULES = r"PIL(\.|$)"
-
-
-def _remove_filter() -> None:
-    for entry in list(warnings.filters):
-        module = entry[3]
-        if getattr(module, "pattern", None) == _PILLOW_MODULES:
-            warnings.filters.remove(entry)  # type: ignore[attr-defined]

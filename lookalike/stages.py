@@ -132,6 +132,12 @@ def _dataset_settings(config: LookalikeConfig) -> dict[str, Any]:
     return {**config.dataset.model_dump(mode="json"), "content": source_fingerprint(config.dataset)}
 
 
+def _embedding_settings(config: LookalikeConfig) -> dict[str, Any]:
+    # The share of the dataset that may fail decides whether there is an artifact at all.
+    fraction = config.dataset.max_failure_fraction
+    return {**config.embedding.model_dump(mode="json"), "max_failure_fraction": fraction}
+
+
 def _evaluation_settings(config: LookalikeConfig) -> dict[str, Any]:
     return config.evaluation.model_dump(mode="json", exclude=set(EvaluationConfig.GATE_KEYS))
 
@@ -153,7 +159,9 @@ def _embed_all(config: LookalikeConfig, inputs: Folders, folder: Path, root: Pat
 
     # Vectors that other code computed may be other vectors.
     earlier = Store(root).finished_folders("embed_all", STAGES["embed_all"].version())
-    return asdict(embed_all(config.embedding, inputs["download_dataset"], inputs["fine_tune"], folder, earlier))
+    fraction = config.dataset.max_failure_fraction
+    dataset, model = inputs["download_dataset"], inputs["fine_tune"]
+    return asdict(embed_all(config.embedding, dataset, model, folder, earlier, max_failure_fraction=fraction))
 
 
 def _build_lsh(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
@@ -186,7 +194,7 @@ STAGES: Mapping[str, Stage] = {
             ("download_dataset", "fine_tune"),
             "lookalike.embedding",
             _NUMERIC_LIBRARIES,
-            lambda config: config.embedding.model_dump(mode="json"),
+            _embedding_settings,
             _embed_all,
             resumable=True,
         ),

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lookalike.descriptions import describe_result
 from lookalike.search import Searcher
-from lookalike.search.output import saver_for
+from lookalike.search.output import check_room, saver_for
 from tasks.pages import show_markdown
 
 
@@ -17,9 +17,12 @@ from tasks.pages import show_markdown
 def query(root: Path, images: Sequence[str], n: int, exact: bool, output: Path | None) -> list[dict[str, Any]]:
     """Return one JSON-able result an image, in order; never cached, since the published build may change."""
     save = saver_for(output)
-    results = Searcher.open(root).query_many(images, n, exact=exact)
-    if output is not None:
-        save(results, output)
+    with Searcher.open(root) as searcher:
+        if output is not None:
+            check_room(output, len(images), min(n, len(searcher)))
+        results = searcher.query_many(images, n, exact=exact)
     text = "\n\n".join(describe_result(result) for result in results)
     show_markdown("query-result", f"```\n{text}\n```", "The most similar images")
+    if output is not None:
+        save(results, output)
     return [result.as_json() for result in results]

@@ -8,7 +8,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 WIDTH, HEIGHT = 48, 32
 QUADRANTS = {"top left": (220, 30, 30), "top right": (30, 170, 40), "bottom left": (40, 50, 200)}
@@ -41,6 +41,20 @@ def with_transparent_corner(mode: str = "RGBA") -> Image.Image:
     return image.convert(mode)
 
 
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def swapping_profile() -> bytes:
+    """sRGB with red for blue and blue for red: whoever leaves it out of account sees the wrong colours."""
+    names = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
+    profile = bytearray(srgb_profile())
+    for entry in range(132, 132 + 12 * int.from_bytes(profile[128:132]), 12):
+        name = bytes(profile[entry : entry + 4])
+        profile[entry : entry + 4] = names.get(name, name)
+    return bytes(profile)
+
+
 def exif_orientation(value: int) -> Image.Exif:
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = value
@@ -70,6 +84,7 @@ def colour_images() -> dict[str, bytes]:
     palette = rgb.quantize(16)
     images = {
         "jpeg": encode(rgb, "JPEG", quality=95),
+        "jpeg with sRGB profile": encode(rgb, "JPEG", quality=95, icc_profile=srgb_profile()),
         "jpeg progressive": encode(rgb, "JPEG", quality=95, progressive=True),
         "jpeg without subsampling": encode(rgb, "JPEG", quality=95, subsampling=0),
         "jpeg cmyk with adobe marker": encode(rgb.convert("CMYK"), "JPEG", quality=95),
@@ -86,6 +101,12 @@ def colour_images() -> dict[str, bytes]:
         "png palette with transparent colour": _png_transparent_palette(),
         "png rgb with transparent colour": encode(clear.convert("RGB"), "PNG", transparency=(0, 0, 0)),
         "png 16-bit rgb": png_16_bit(rgb),
+        "png with 1.5 MB of compressed text": png_with_chunks([(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 1_500_000))]),
+        "png with 1.5 MB of metadata": png_with_chunks([(b"iTXt", _compressed_xmp(1_500_000))]),
+        "png with 1.5 MB of profile": png_with_chunks([(b"iCCP", b"k\0\0" + zlib.compress(b"x" * 1_500_000))]),
+        "png with text behind its pixels": _with_text_at_its_end(encode(rgb, "PNG")),
+        "png with a damaged text": png_with_chunks([(b"tEXt", b"k\0x")]).replace(b"k\0x", b"k\0y"),
+        "png with a damaged exif": png_with_chunks([(b"eXIf", b"II*\0")]).replace(b"II*\0", b"II*\1"),
         "png interlaced header flag absent, text chunks": png_with_chunks([(b"tEXt", b"k\0" + b"x" * 50)] * 300),
         "apng": encode(rgb, "PNG", save_all=True, append_images=[rgb.rotate(180)]),
         "gif": encode(palette, "GIF"),
@@ -193,7 +214,13 @@ def not_images() -> dict[str, tuple[bytes, str]]:
         "heic": (b"\0\0\0\x18ftypheic" + b"\0" * 30, "a HEIC photograph"),
         "video": (b"\0\0\0\x18ftypmp42" + b"\0" * 30, "a video"),
         "icon": (encode(quadrants(), "ICO"), "an icon file"),
-        "zeros": (b"\0" * 1000, "of an unknown binary format"),
+        "heic of a general brand": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 30, "a HEIC photograph"),
+        "jpeg xl": (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 30, "a JPEG XL image"),
+        "jpeg xl codestream": (b"\xff\x0a" + b"\0" * 30, "a JPEG XL image"),
+        "canon raw": (b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 30, "a raw photograph"),
+        "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
+        "macos notes": (b"\0\x05\x16\x07" + b"\0" * 30, "the notes that macOS keeps"),
+        "zeros": (b"\0" * 1000, "nothing but zero bytes"),
         "RIFF that is no WebP": (b"RIFF\x24\0\0\0WAVEfmt ", "of an unknown binary format"),
     }
 
@@ -268,6 +295,15 @@ def _patched(data: bytes, offset: int, piece: bytes) -> bytes:
     return data[:offset] + piece + data[offset + len(piece) :]
 
 
+def _compressed_xmp(size: int) -> bytes:
+    return b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * size)
+
+
+def _with_text_at_its_end(png_file: bytes) -> bytes:
+    text = png_chunk(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 1_500_000))
+    return png_file[:-12] + text + png_file[-12:]
+
+
 def _png_transparent_palette() -> bytes:
     palette = with_transparent_corner().convert("RGB").quantize(16)
     index = palette.getpixel((WIDTH - 1, HEIGHT - 1))
@@ -275,8 +311,6 @@ def _png_transparent_palette() -> bytes:
 
 
 def _lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
     converted = ImageCms.profileToProfile(
         image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from lookalike.dataset.listing import FoundFile
 from lookalike.errors import ImageError
 from lookalike.files import sha256_of_bytes
-from lookalike.image_formats import HEAD_BYTES, IMAGE_SUFFIXES, image_format
+from lookalike.image_formats import IMAGE_SUFFIXES, is_named_as_image
 from lookalike.images import read_image_file, verify_image
 from lookalike.progress import track
 from lookalike.threads import ordered_map
@@ -30,21 +30,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Reject:
-    """One file that is not used, and why. `is_stray` says that it never was an image."""
+    """One file that is not used, and why. `is_stray` says that it is no image by its name."""
 
     path: str
     error: str
     is_stray: bool
 
 
-def inspect_files(root: Path, files: Sequence[FoundFile]) -> tuple[list[Row], list[Reject]]:
+def inspect_files(root: Path, files: Sequence[FoundFile], max_pixels: int) -> tuple[list[Row], list[Reject]]:
     """Return one row or one reject for each of `files`, both in the order of `files`.
 
-    Every image is decoded to its end, so that a truncated one is found here and not hours later.
+    Every image is decoded to its end, so that a truncated one is found here and not hours later. One
+    of more than `max_pixels` is a reject.
     """
     rows: list[Row] = []
     rejects: list[Reject] = []
-    results = ordered_map(partial(_inspect, root), files)
+    results = ordered_map(partial(_inspect, root, max_pixels), files)
     for result in track(results, "reading images", len(files)):
         if isinstance(result, Row):
             rows.append(result)
@@ -55,17 +56,16 @@ def inspect_files(root: Path, files: Sequence[FoundFile]) -> tuple[list[Row], li
     return rows, rejects
 
 
-def _inspect(root: Path, file: FoundFile) -> Row | Reject:
+def _inspect(root: Path, max_pixels: int, file: FoundFile) -> Row | Reject:
+    is_stray = not is_named_as_image(file.path)
     if file.problem is not None:
-        return Reject(file.printable_path, file.problem, is_stray=True)
+        return Reject(file.printable_path, file.problem, is_stray)
     if PurePosixPath(file.path).suffix.lower() not in IMAGE_SUFFIXES:
         # A collection's own left-overs (such as BACKGROUND_Google/tmp of Caltech-101) may well decode.
-        return Reject(file.path, "no image by its name: it lacks a suffix such as .jpg or .png", is_stray=True)
-    data = None
+        return Reject(file.path, "no image by its name: it lacks a suffix such as .jpg or .png", is_stray)
     try:
         data = read_image_file(root / file.path)
-        width, height = verify_image(data)
+        width, height = verify_image(data, max_pixels=max_pixels)
     except ImageError as error:
-        is_stray = data is not None and image_format(data[:HEAD_BYTES]) is None
         return Reject(file.path, str(error), is_stray)
     return Row(sha256_of_bytes(data), file.path, file.label, width, height, len(data))

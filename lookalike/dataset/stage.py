@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from lookalike.dataset import caltech101
 from lookalike.dataset.catalog import Reject, inspect_files
 from lookalike.dataset.listing import FoundFile, list_files, listing_digest
 from lookalike.dataset.split import held_out_ids
-from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, write_dataset
+from lookalike.dataset.storage import IMAGES_FOLDER, REJECTS_NAME, DatasetSummary, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.files import sha256_of_file
 
 logger = logging.getLogger(__name__)
+
+_CAUSES_NAMED = 3
+_REJECTS_LOGGED = 5
 
 
 def download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> DatasetSummary:
@@ -39,9 +43,10 @@ def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> D
     root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
     files = list_files(root)
     kept = _without_excluded(files, config.exclude_labels)
-    rows, rejects = inspect_files(root, kept)
+    rows, rejects = inspect_files(root, kept, config.max_pixels)
     if not rows:
         raise DatasetError(_no_images(root, len(files), len(files) - len(kept), rejects))
+    _check_failures(config.max_failure_fraction, len(rows), rejects, folder / REJECTS_NAME)
     held_out = held_out_ids(rows, config.valid_fraction, config.seed)
     is_inside = root == folder / IMAGES_FOLDER
     stored_root = IMAGES_FOLDER if is_inside else str(root)
@@ -111,6 +116,29 @@ def _no_images(root: Path, n_files: int, n_excluded: int, rejects: Sequence[Reje
     return f"{root} holds no readable image ({n_files} files, {n_excluded} of them excluded{first})"
 
 
+def _check_failures(max_fraction: float, n_rows: int, rejects: Sequence[Reject], rejects_file: Path) -> None:
+    """DatasetError, and the rejects in a file, if a larger share of the images than `max_fraction` is unreadable."""
+    unreadable = [reject for reject in rejects if not reject.is_stray]
+    total = n_rows + len(unreadable)
+    if len(unreadable) <= max_fraction * total:
+        return
+    write_rejects(rejects_file, rejects)
+    raise DatasetError(
+        f"{len(unreadable)} of {total} images could not be read, more than dataset.max_failure_fraction = "
+        f"{max_fraction:g} allows: {_causes(unreadable)}; all are listed in {rejects_file}"
+    )
+
+
+def _causes(rejects: Sequence[Reject]) -> str:
+    """The most frequent causes, each with its first file and the number of others."""
+    counts = Counter(reject.error for reject in rejects)
+    first = {reject.error: reject.path for reject in reversed(rejects)}
+    return "; ".join(
+        f"{first[error]}: {error}" + (f" (and {count - 1} more)" if count > 1 else "")
+        for error, count in counts.most_common(_CAUSES_NAMED)
+    )
+
+
 def _origin(config: DatasetConfig) -> str:
     match config.source:
         case "synthetic":
@@ -131,5 +159,6 @@ def _log(summary: DatasetSummary, rejects: Sequence[Reject]) -> None:
         summary.n_rejects,
         summary.n_excluded,
     )
-    for reject in rejects[:5]:
+    # Unreadable images first: they are what somebody wants to repair.
+    for reject in sorted(rejects, key=lambda reject: reject.is_stray)[:_REJECTS_LOGGED]:
         logger.warning("rejected %s: %s", reject.path, reject.error)

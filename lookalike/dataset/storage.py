@@ -15,7 +15,7 @@ from lookalike.files import read_json, replacing, write_json_atomic
 FORMAT_VERSION = 1
 IMAGES_FOLDER = "images"
 _CATALOG = "catalog.parquet"
-_REJECTS = "rejects.parquet"
+REJECTS_NAME = "rejects.parquet"
 _DESCRIPTION = "dataset.json"
 
 CATALOG_SCHEMA = pa.schema(
@@ -36,8 +36,8 @@ REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("err
 class DatasetSummary:
     """Counts of one dataset; `n_files` = `n_images` + `n_rejects` + `n_excluded`.
 
-    `n_stray` of the rejects never were images (notes, thumbnails' caches and the like); the others
-    are images that are damaged or too large.
+    `n_stray` of the rejects are no images by their names (notes, thumbnails' caches and the like); the
+    others are images that cannot be read, whatever they hold.
     """
 
     n_files: int
@@ -76,11 +76,7 @@ def write_dataset(
     """Write the three files into `folder` and return the counts. The same input gives the same bytes."""
     summary = _summarise(rows, rejects, held_out, n_files)
     _write_parquet(folder / _CATALOG, CATALOG_SCHEMA, (_catalog_record(row, held_out) for row in rows))
-    _write_parquet(
-        folder / _REJECTS,
-        REJECTS_SCHEMA,
-        ({"path": reject.path, "stage": STAGE, "error": reject.error} for reject in rejects),
-    )
+    write_rejects(folder / REJECTS_NAME, rejects)
     description = {
         "format_version": FORMAT_VERSION,
         "root": root,
@@ -90,6 +86,15 @@ def write_dataset(
     }
     write_json_atomic(folder / _DESCRIPTION, description)
     return summary
+
+
+def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+    """Write which files are not used, and why, as Parquet: path, stage, error."""
+    _write_parquet(
+        path,
+        REJECTS_SCHEMA,
+        ({"path": reject.path, "stage": STAGE, "error": reject.error} for reject in rejects),
+    )
 
 
 def open_dataset(folder: Path) -> Dataset:

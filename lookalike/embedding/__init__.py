@@ -29,6 +29,8 @@ def embed_all(
     model_folder: Path,
     folder: Path,
     earlier_folders: Sequence[Path] = (),
+    *,
+    max_failure_fraction: float = 0.05,
 ) -> EmbeddingSummary:
     """Embed every image of a stored dataset into Parquet shards in `folder`; returns counts and speed.
 
@@ -39,8 +41,9 @@ def embed_all(
     made of the same images are taken over.
 
     Raises ConfigError if `embedding.layer` names no layer, ModelError if the model is damaged, EmbeddingError
-    if more images than `embedding.max_failure_fraction` could not be read or a check failed.
+    if a larger share of the images than `max_failure_fraction` could not be read, those that the dataset
+    rejected included, or a check failed.
     """
     from lookalike.embedding.stage import run_embed_all
 
-    return run_embed_all(config, dataset_folder, model_folder, folder, earlier_folders)
+    return run_embed_all(config, dataset_folder, model_folder, folder, earlier_folders, max_failure_fraction)

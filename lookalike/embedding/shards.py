@@ -155,7 +155,9 @@ def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDAr
         raise ImageError(f"cannot read {path.name}: {cause.strerror or cause}") from cause
     if sha256_of_bytes(data) != image_id:
         raise ImageError(f"{path.name} has changed since the dataset was made; build the dataset again")
-    return preprocessing.pixels(open_image(data, target_size=preprocessing.image_size, name=path.name))
+    # No limit on its pixels: the dataset has checked these very bytes.
+    image = open_image(data, max_pixels=None, target_size=preprocessing.image_size, name=path.name)
+    return preprocessing.pixels(image)
 
 
 def _notes(model: EmbeddingModel, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:

@@ -25,7 +25,12 @@ _REJECTS_NAMED_IN_ERROR = 3
 
 
 def run_embed_all(
-    config: EmbeddingConfig, dataset_folder: Path, model_folder: Path, folder: Path, earlier_folders: Sequence[Path]
+    config: EmbeddingConfig,
+    dataset_folder: Path,
+    model_folder: Path,
+    folder: Path,
+    earlier_folders: Sequence[Path],
+    max_failure_fraction: float,
 ) -> EmbeddingSummary:
     """Embed a whole dataset; see `lookalike.embedding.embed_all`."""
     keep_freed_memory()
@@ -40,7 +45,7 @@ def run_embed_all(
     results, reused, embedded = _make_shards(config, reference, dataset, shards, folder, earlier)
     seconds = time.perf_counter() - start
     rejects = [reject for result in results for reject in result.rejects]
-    _check_counts(config, dataset, results, rejects)
+    _check_counts(max_failure_fraction, dataset, results, rejects)
     verify_rows(reference, dataset.root, folder, results, config.verify_rows)
     _write_rejects(folder, rejects)
     _write_description(folder, reference, check, results, rejects)
@@ -122,19 +127,19 @@ def _remove_other_shards(folder: Path, shards: Sequence[Shard]) -> None:
 
 
 def _check_counts(
-    config: EmbeddingConfig, dataset: Dataset, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
+    max_failure_fraction: float, dataset: Dataset, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
 ) -> None:
     cataloged = dataset.catalog.num_rows
     rows = sum(result.rows for result in results)
     if rows + len(rejects) != cataloged:
         raise EmbeddingError(f"{rows} embedded + {len(rejects)} rejected images are not the {cataloged} of the catalog")
-    # Those that download_dataset found damaged count too; files that never were images do not.
+    # Those that download_dataset could not read count too; files that are no images by their names do not.
     unreadable, total = len(rejects) + dataset.n_damaged, cataloged + dataset.n_damaged
-    if rows == 0 or unreadable > config.max_failure_fraction * total:
+    if rows == 0 or unreadable > max_failure_fraction * total:
         first = "; ".join(reject["error"] for reject in rejects[:_REJECTS_NAMED_IN_ERROR])
         raise EmbeddingError(
-            f"{unreadable} of {total} images could not be read, more than embedding.max_failure_fraction = "
-            f"{config.max_failure_fraction:g} allows: {first or 'see the rejects of download_dataset'}"
+            f"{unreadable} of {total} images could not be read, more than dataset.max_failure_fraction = "
+            f"{max_failure_fraction:g} allows: {first or 'see the rejects of download_dataset'}"
         )
 
 

@@ -89,7 +89,7 @@ def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: E
             numbers = range(start, min(start + _IMAGES_AT_ONCE, len(paths)))
             images = [
                 distorted(
-                    open_image(root / paths[number], target_size=2 * embedder.image_size),
+                    open_image(root / paths[number], max_pixels=None, target_size=2 * embedder.image_size),
                     np.random.default_rng((seed, number)),
                 )
                 for number in numbers

@@ -1,4 +1,4 @@
-"""Writing results to a file, in the format that its ending names."""
+"""Writing results to a file, in the format that its ending names, and what such a file can hold."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +7,12 @@ from lookalike.errors import ConfigError
 from lookalike.search.results import QueryResult
 
 Saver = Callable[[Sequence[QueryResult], Path], None]
+
+_PAGES = frozenset({".html", ".htm"})
+_JPEGS = frozenset({".jpg", ".jpeg"})
+_JPEG_MAX_SIDE = 65_500
+# 600 MB of memory; few viewers open a larger picture.
+_MAX_PIXELS = 200_000_000
 
 
 def saver_for(output: Path | None) -> Saver:
@@ -18,12 +24,38 @@ def saver_for(output: Path | None) -> Saver:
     if output is None:
         return lambda results, path: None
     ending = output.suffix.lower()
-    if ending in {".html", ".htm"}:
+    if ending in _PAGES:
         from lookalike.search.page import save_page
 
         return save_page
-    if ending in {".png", ".jpg", ".jpeg"}:
+    if ending == ".png" or ending in _JPEGS:
         from lookalike.search.picture import save_picture
 
         return save_picture
     raise ConfigError(f"--output must end in .png, .jpg or .html, got {output.name!r}")
+
+
+def check_room(output: Path, n_results: int, n_neighbors: int) -> None:
+    """Raise ConfigError if a picture at `output` cannot hold that many results of that many neighbors each."""
+    ending = output.suffix.lower()
+    if ending in _PAGES or n_results <= (fitting := _fitting_results(ending, n_neighbors)):
+        return
+    if fitting == 0:
+        raise ConfigError(
+            f"{output.name} cannot hold {n_neighbors} neighbors; write a .html page, or give a smaller -n"
+        )
+    fits_png = ending in _JPEGS and n_results <= _fitting_results(".png", n_neighbors)
+    raise ConfigError(
+        f"{output.name} can hold {fitting} queries of {n_neighbors} neighbors, got {n_results}; write "
+        f"{'a .png picture or ' if fits_png else ''}a .html page, or give fewer queries"
+    )
+
+
+def _fitting_results(ending: str, n_neighbors: int) -> int:
+    from lookalike.search.picture import result_size
+
+    width, height = result_size(n_neighbors)
+    by_pixels = _MAX_PIXELS // (width * height)
+    if ending not in _JPEGS:
+        return by_pixels
+    return min(by_pixels, _JPEG_MAX_SIDE // height) if width <= _JPEG_MAX_SIDE else 0

@@ -9,6 +9,7 @@ from typing import Any
 from lookalike.errors import ImageError
 from lookalike.files import write_bytes_atomic
 from lookalike.images import open_image
+from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 
 _QUERY_SIDE = 320
@@ -27,8 +28,12 @@ def render_page(results: Sequence[QueryResult]) -> str:
     from jinja2 import Environment
 
     template = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_printable)
     return environment.from_string(template).render(results=[_as_values(result) for result in results])
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _as_values(result: QueryResult) -> dict[str, Any]:

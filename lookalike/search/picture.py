@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lookalike.errors import ImageError
 from lookalike.files import replacing
 from lookalike.images import open_image
+from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 
 # matplotlib ships a font with Latin, Greek, Cyrillic and more; Pillow's own has little beyond ASCII.
@@ -20,7 +21,9 @@ _WHITE, _INK, _FAINT, _FRAME = (255, 255, 255), (32, 33, 36), (110, 115, 122), (
 _QUERY_SIDE = 260
 _CAPTION_SIZE = 15
 _LINE_HEIGHT = 20
+_CAPTION_LINES = 2
 _MINIMUM_WIDTH = 560
+_HEAD_HEIGHT = _MARGIN + _QUERY_SIDE + _CAPTION_LINES * _LINE_HEIGHT + 2 * _GAP
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -35,13 +38,21 @@ def save_picture(results: Sequence[QueryResult], path: Path) -> None:
 
 def draw_results(results: Sequence[QueryResult]) -> Image.Image:
     """One RGB picture of one or more results, below each other; a failed query shows its error."""
-    parts = [_draw_result(result) for result in results]
-    picture = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), _WHITE)
+    sizes = [result_size(len(result.neighbors)) for result in results]
+    picture = Image.new("RGB", (max(width for width, _ in sizes), sum(height for _, height in sizes)), _WHITE)
     top = 0
-    for part in parts:
-        picture.paste(part, ((picture.width - part.width) // 2, top))
-        top += part.height
+    for result, (width, height) in zip(results, sizes, strict=True):
+        picture.paste(_draw_result(result), ((picture.width - width) // 2, top))
+        top += height
     return picture
+
+
+def result_size(n_neighbors: int) -> tuple[int, int]:
+    """Width and height in pixels of the picture of one result."""
+    columns, side = tile_layout(max(n_neighbors, 1))
+    rows = -(-n_neighbors // columns)
+    width = max(columns * (side + _GAP) - _GAP + 2 * _MARGIN, _MINIMUM_WIDTH)
+    return width, _HEAD_HEIGHT + rows * _tile_height(side) + _MARGIN
 
 
 def tile_layout(n: int) -> tuple[int, int]:
@@ -57,21 +68,20 @@ def tile_layout(n: int) -> tuple[int, int]:
 
 def _draw_result(result: QueryResult) -> Image.Image:
     columns, side = tile_layout(max(len(result.neighbors), 1))
-    rows = -(-len(result.neighbors) // columns)
-    caption_lines = 2
-    tile_height = side + caption_lines * _LINE_HEIGHT + _GAP
-    width = max(columns * (side + _GAP) - _GAP + 2 * _MARGIN, _MINIMUM_WIDTH)
-    head_height = _MARGIN + _QUERY_SIDE + caption_lines * _LINE_HEIGHT + 2 * _GAP
-    picture = Image.new("RGB", (width, head_height + rows * tile_height + _MARGIN), _WHITE)
+    picture = Image.new("RGB", result_size(len(result.neighbors)), _WHITE)
     draw = ImageDraw.Draw(picture)
     _draw_query(picture, draw, result)
-    left = (width - (columns * (side + _GAP) - _GAP)) // 2
+    left = (picture.width - (columns * (side + _GAP) - _GAP)) // 2
     for position, neighbor in enumerate(result.neighbors):
-        corner = (left + position % columns * (side + _GAP), head_height + position // columns * tile_height)
+        corner = (left + position % columns * (side + _GAP), _HEAD_HEIGHT + position // columns * _tile_height(side))
         _paste(picture, draw, _open_or_none(result.dataset_root / neighbor.path, side), corner, side)
         lines = (f"{neighbor.rank} · {neighbor.label}", f"similarity {neighbor.similarity:.3f}")
         _write_lines(draw, lines, (corner[0], corner[1] + side + 4), side)
     return picture
+
+
+def _tile_height(side: int) -> int:
+    return side + _CAPTION_LINES * _LINE_HEIGHT + _GAP
 
 
 def _draw_query(picture: Image.Image, draw: ImageDraw.ImageDraw, result: QueryResult) -> None:
@@ -115,7 +125,7 @@ def _write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], corner: tuple[
 
 def fit_text(text: str, width: int, font: Font) -> str:
     """The text on one line, shortened with an ellipsis until it is at most `width` pixels wide."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -3,7 +3,7 @@
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lookalike.config import QueryConfig
 from lookalike.config_loading import parse_config
 from lookalike.errors import ArtifactError, EmbeddingError, ImageError, LookalikeError
 from lookalike.files import read_json
-from lookalike.images import open_image
+from lookalike.images import MAX_PIXELS, read_image_file
 from lookalike.locks import hold_shared
 from lookalike.lsh import Neighbors, VectorIndex, load_index
 from lookalike.search.results import Neighbor, QueryResult, similarity_of
-from lookalike.search.sources import ImageSource, image_id_of, name_of, read_image_bytes
+from lookalike.search.sources import ImageSource, image_id_of, is_one_source, name_of, read_query
 from lookalike.store import Store
 
 if TYPE_CHECKING:
@@ -28,20 +29,27 @@ if TYPE_CHECKING:
 
 
 class Searcher:
-    """Answers queries from one published build, which stays the same however often the index is rebuilt."""
+    """Answers queries from one published build, which stays the same however often the index is rebuilt.
 
-    def __init__(self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: int | None) -> None:
+    It holds files of the build open until `close`, or the end of a `with` block; after that every
+    method raises ValueError.
+    """
+
+    def __init__(
+        self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: int | None, max_pixels: int
+    ) -> None:
         from lookalike.dataset.storage import dataset_root
         from lookalike.embedding import load_rows
 
         self.build_id = build_id
-        if in_use is not None:
-            # Held while this object lives: the garbage collector leaves a build in use alone.
-            weakref.finalize(self, os.close, in_use)
+        # Held while this object lives and is open: `lookalike gc` leaves a build in use alone.
+        self._release = weakref.finalize(self, os.close, in_use) if in_use is not None else None
+        self._is_closed = False
         self.config = config
         self._model_folder = folders["fine_tune"]
         self._embeddings_folder = folders["embed_all"]
         self._dataset_root = dataset_root(folders["download_dataset"])
+        self._max_pixels = max_pixels
         self._index: VectorIndex = load_index(folders["build_lsh"])
         self._rows: pa.Table = load_rows(self._embeddings_folder)
         _check_same_embeddings(folders, len(self._index), self._rows.num_rows)
@@ -63,40 +71,79 @@ class Searcher:
             if not folder.is_dir():
                 raise ArtifactError(f"the published build lacks {folder} ({step}); run `lookalike build` again")
         config = parse_config({"query": record["config"]["query"]}, settings).query
-        return cls(folders, config, record["build_id"], in_use)
+        # Earlier versions read images of this many pixels, and had no setting.
+        max_pixels = record["config"]["dataset"].get("max_pixels", MAX_PIXELS)
+        return cls(folders, config, record["build_id"], in_use, max_pixels)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._open_index())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the index, the network and the build's lock; closing again does nothing."""
+        self._is_closed = True
+        if self._release is not None:
+            self._release()
+        for name in ("_index", "_rows", "_embedder", "_row_of_id"):
+            self.__dict__.pop(name, None)
 
     def query(self, image: ImageSource, n: int | None = None, *, exact: bool = False) -> QueryResult:
         """The min(n, len) images most similar to `image`, nearest first; n defaults to `query.n` of the config.
 
-        `image` is a path, an http(s) URL, `id:<image_id>` (the stored image itself is then the
-        first answer), encoded bytes or a Pillow image. `exact` compares with every image instead
-        of asking the index. Raises ValueError for n below 1, and ImageError, DownloadError or
-        EmbeddingError for a query that cannot be answered.
+        `image` is a path, an http(s) URL, encoded bytes, a file object opened with mode 'rb', a Pillow
+        image, a NumPy array (height, width[, channels]) of uint8 or of floats from 0 to 1, or
+        `id:<image_id>` (the stored image itself is then the first answer). `exact` compares with every
+        image instead of asking the index.
+
+        Raises ValueError for n below 1, and ImageError, DownloadError or EmbeddingError for a query that
+        cannot be answered.
         """
-        n = self._checked_n(n)
+        n, index = self._checked_n(n), self._open_index()
         if image_id_of(image) is None:
             _ = self._embedder  # Loading the network is no part of a query's time.
         started = time.perf_counter()
-        data, vector = self._embed(image)
-        answer = self._index.search_exact(vector, n) if exact else self._index.query(vector, n)
+        vector, file = self._vector_and_file(image)
+        answer = index.search_exact(vector, n) if exact else index.query(vector, n)
         return QueryResult(
             query=name_of(image),
             neighbors=self._neighbors(answer),
             candidates=answer.candidates,
             latency_ms=round((time.perf_counter() - started) * 1000, 3),
             dataset_root=self._dataset_root,
-            query_image=data,
+            query_image=file,
         )
 
     def query_many(
-        self, images: Sequence[ImageSource], n: int | None = None, *, exact: bool = False
+        self, images: Iterable[ImageSource], n: int | None = None, *, exact: bool = False
     ) -> list[QueryResult]:
-        """The answers to several queries, in order; a query that fails has `error` set and does not spoil the rest."""
+        """The answers to several queries, in order; a query that fails has `error` set and does not spoil the rest.
+
+        Raises TypeError for a single image, and ValueError for n below 1.
+        """
+        if is_one_source(images):
+            raise TypeError(f"query_many takes a list of images, got one {type(images).__name__}; use query instead")
+        self._open_index()
         n = self._checked_n(n)
         return [self._query_or_error(image, n, exact) for image in images]
+
+    def embed(self, image: ImageSource) -> NDArray[np.float32]:
+        """The embedding (dim,) float32 of `image`, any source that `query` takes.
+
+        It is made as those of the collection were: an image of the collection has the vector stored for it,
+        up to rounding. Raises ImageError, DownloadError or EmbeddingError for an image that cannot be embedded.
+        """
+        self._open_index()
+        return self._vector_and_file(image)[0]
+
+    def _open_index(self) -> VectorIndex:
+        if self._is_closed:
+            raise ValueError("this Searcher is closed; open another with Searcher.open(root)")
+        return self._index
 
     def _query_or_error(self, image: ImageSource, n: int, exact: bool) -> QueryResult:
         try:
@@ -110,23 +157,25 @@ class Searcher:
             raise ValueError(f"n must be at least 1, got {n}")
         return n
 
-    def _embed(self, image: ImageSource) -> tuple[bytes, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
+    def _vector_and_file(self, image: ImageSource) -> tuple[NDArray[np.float32], bytes]:
+        """The embedding of a source, and a file that shows it."""
         image_id = image_id_of(image)
         if image_id is not None:
             return self._stored(image_id)
-        data = read_image_bytes(image, self.config)
-        picture = open_image(data, target_size=self._embedder.image_size)
-        return data, self._embedder.embed(picture)
+        read = read_query(image, self.config, target_size=self._embedder.image_size, max_pixels=self._max_pixels)
+        return self._embedder.embed(read.pixels), read.file
 
-    def _stored(self, image_id: str) -> tuple[bytes, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
+    def _stored(self, image_id: str) -> tuple[NDArray[np.float32], bytes]:
         from lookalike.embedding import load_vector
 
         row = self._row_of_id.get(image_id)
         if row is None:
             raise ImageError(f"no image with the id {image_id!r} is in the collection of {len(self):,} images")
-        path = self._dataset_root / self._rows["path"][row].as_py()
-        data = path.read_bytes() if path.is_file() else b""
-        return data, load_vector(self._embeddings_folder, row)
+        try:
+            file = read_image_file(self._dataset_root / self._rows["path"][row].as_py())
+        except ImageError:
+            file = b""  # It cannot be shown; its vector is there all the same.
+        return load_vector(self._embeddings_folder, row), file
 
     def _neighbors(self, answer: Neighbors) -> tuple[Neighbor, ...]:
         # Not pa.array, which imports pandas: 0.3 s of a cold query.

@@ -37,7 +37,8 @@ class LabelledImages:
     def open(self, row: int, image_size: int) -> Image.Image:
         """Return one image, decoded at `image_size` or more; DatasetError if it can no longer be read."""
         try:
-            return open_image(self.root / self.paths[row], target_size=image_size)
+            # No limit on its pixels: the dataset has checked it.
+            return open_image(self.root / self.paths[row], max_pixels=None, target_size=image_size)
         except ImageError as cause:
             raise DatasetError(f"{cause}; it could be read earlier: build the dataset again") from cause
 

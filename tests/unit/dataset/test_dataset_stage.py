@@ -13,6 +13,7 @@ from PIL import Image
 from lookalike.config import DatasetConfig
 from lookalike.dataset import download_dataset, open_dataset, source_fingerprint
 from lookalike.errors import ConfigError, DatasetError
+from lookalike.image_formats import IMAGE_SUFFIXES
 from tests import corpus
 
 
@@ -50,7 +51,8 @@ def build(tmp_path):
     def run(folder, **options):
         artifact = tmp_path / f"artifact-{next(counter)}"
         artifact.mkdir()
-        config = DatasetConfig(source="folder", folder=folder, **options)
+        # Most of these folders hold more that cannot be read than a build allows.
+        config = DatasetConfig(source="folder", folder=folder, **{"max_failure_fraction": 1.0, **options})
         summary = download_dataset(config, artifact, tmp_path / "downloads")
         table = pq.read_table(artifact / "rejects.parquet")
         assert set(table["stage"].to_pylist()) <= {"download_dataset"}
@@ -113,10 +115,10 @@ def test_stray_and_broken_files_are_rejected_with_their_cause(photos, build):
     )
     summary, dataset, rejects, _ = build(photos)
     assert summary.n_images == 21
-    assert (summary.n_rejects, summary.n_stray) == (8, 6)
+    assert (summary.n_rejects, summary.n_stray) == (8, 3)
     assert rejects == {
         "cat/.DS_Store": "no image by its name: it lacks a suffix such as .jpg or .png",
-        "cat/bomb.png": "too many pixels: at most 120 megapixels are decoded",
+        "cat/bomb.png": "20000 x 20000 pixels are too many: at most 120 megapixels are decoded (dataset.max_pixels)",
         "cat/cut.jpg": "truncated: the file ends before the image does",
         "cat/empty.png": "not an image: it is empty (0 bytes)",
         "cat/notes.txt": "no image by its name: it lacks a suffix such as .jpg or .png",
@@ -125,6 +127,61 @@ def test_stray_and_broken_files_are_rejected_with_their_cause(photos, build):
         "cat/tmp": "no image by its name: it lacks a suffix such as .jpg or .png",
     }
     assert "cat/fine.JPEG" in dataset.catalog["path"].to_pylist()
+
+
+UNREADABLE = {
+    "empty": b"",
+    "page": b"<!DOCTYPE html><html><body>404</body></html>",
+    "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+    "zeros": b"\0" * 5000,
+    "heic": b"\0\0\0\x18ftypheic" + b"\0" * 30,
+    "raw": b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 30,
+    "noise": bytes(range(256)),
+}
+
+
+def test_whatever_is_named_as_an_image_counts_as_one(photos, build):
+    broken = {f"cat/{name}{suffix.upper()}": data for name, data in UNREADABLE.items() for suffix in IMAGE_SUFFIXES}
+    summary, _, rejects, _ = build(fill(photos, broken))
+    assert rejects.keys() == broken.keys()
+    assert (summary.n_images, summary.n_stray) == (20, 0)
+
+
+def test_the_share_of_unreadable_images_has_a_limit(photos, build):
+    fill(photos, {"cat/broken.jpg": b""})
+    assert build(photos, max_failure_fraction=0.05)[0].n_rejects == 1
+    with pytest.raises(DatasetError, match=r"1 of 21 images could not be read, .*max_failure_fraction = 0\.04 allows"):
+        build(photos, max_failure_fraction=0.04)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "._1.jpg", ".hidden.png", "tmp", "thumbs.db", "movie.mp4"])
+def test_other_files_are_no_failures(photos, build, name):
+    fill(photos, {f"cat/{name}": UNREADABLE["noise"]})
+    assert build(photos, max_failure_fraction=0.0)[0].n_stray == 1
+
+
+def test_too_many_unreadable_images_name_the_causes_and_the_file(photos, build, tmp_path):
+    fill(photos, {f"cat/{name}{number}.jpg": data for name, data in UNREADABLE.items() for number in range(len(name))})
+    with pytest.raises(DatasetError) as failure:
+        build(photos, max_failure_fraction=0.05)
+    message = str(failure.value)
+    assert "29 of 49 images" in message
+    assert "cat/empty0.jpg: not an image: it is empty (0 bytes) (and 4 more); " in message
+    assert "\n" not in message
+    rejects = tmp_path / "artifact-0" / "rejects.parquet"
+    assert message.endswith(f"all are listed in {rejects}")
+    assert pq.read_table(rejects).num_rows == 29
+    assert not (tmp_path / "artifact-0" / "dataset.json").exists()
+
+
+def test_the_limit_on_pixels_is_a_setting(photos, build):
+    assert build(photos, max_pixels=200)[0].n_rejects == 0
+    fill(photos, {"cat/large.png": image_bytes(99, size=(21, 10))})
+    summary, _, rejects, _ = build(photos, max_pixels=200)
+    assert summary.n_images == 20
+    assert rejects == {
+        "cat/large.png": "21 x 10 pixels are too many: at most 0.0002 megapixels are decoded (dataset.max_pixels)"
+    }
 
 
 def test_each_image_of_the_corpus_is_a_row_or_a_reject(build, tmp_path):
@@ -138,8 +195,8 @@ def test_each_image_of_the_corpus_is_a_row_or_a_reject(build, tmp_path):
     found = set(dataset.catalog["path"].to_pylist())
     assert found | set(rejects) == set(files)
     assert {path for path in files if path.startswith("whole/")} <= found
-    # The one with the oversized profile: its pixels are fine.
-    assert summary.n_images - len(whole) <= 1
+    # Those with too much metadata: their pixels are fine.
+    assert summary.n_images - len(whole) == 3
     assert all(error and "\n" not in error for error in rejects.values())
 
 

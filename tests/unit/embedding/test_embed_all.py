@@ -117,8 +117,7 @@ def test_unreadable_and_changed_images_are_rejects(embedding_config, own_dataset
     images, dataset = own_dataset
     (images / "blue" / "00.png").write_bytes((images / "blue" / "01.png").read_bytes())
     (images / "green" / "02.png").unlink()
-    config = embedding_config.model_copy(update={"max_failure_fraction": 0.5})
-    summary = embed_all(config, dataset, model_folder, tmp_path / "out")
+    summary = embed_all(embedding_config, dataset, model_folder, tmp_path / "out", max_failure_fraction=0.5)
     rejects = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
     assert (summary.rows, summary.rejects) == (10, 2)
     assert [reject["path"] for reject in rejects] == ["blue/00.png", "green/02.png"]
@@ -127,7 +126,8 @@ def test_unreadable_and_changed_images_are_rejects(embedding_config, own_dataset
     paths = load_rows(tmp_path / "out")["path"].to_pylist()
     assert len(paths) == 10
     assert not {"blue/00.png", "green/02.png"} & set(paths)
-    assert embed_all(config, dataset, model_folder, tmp_path / "out").rejects == 2
+    again = embed_all(embedding_config, dataset, model_folder, tmp_path / "out", max_failure_fraction=0.5)
+    assert again.rejects == 2
 
 
 def test_too_many_rejects_fail_the_stage(embedding_config, own_dataset, model_folder, tmp_path):
@@ -156,9 +156,8 @@ def test_images_found_damaged_earlier_count_as_rejects_and_strays_do_not(
 def test_only_rejects_fail_the_stage(embedding_config, own_dataset, model_folder, tmp_path):
     shutil.rmtree(own_dataset[0])
     own_dataset[0].mkdir()
-    config = embedding_config.model_copy(update={"max_failure_fraction": 1.0})
     with pytest.raises(EmbeddingError, match="12 of 12"):
-        embed_all(config, own_dataset[1], model_folder, tmp_path / "out")
+        embed_all(embedding_config, own_dataset[1], model_folder, tmp_path / "out", max_failure_fraction=1.0)
 
 
 def test_wrong_layer_lists_the_layers(embedding_config, dataset_folder, model_folder, tmp_path):
