@@ -1,5 +1,6 @@
 """The stored embeddings: Parquet shards, one row an image, and `embedding.json` that describes them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,8 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Return a shard, its pages' checksums verified; EmbeddingError if it is missing or damaged."""
     try:
         # Not pq.read_table, which imports pyarrow.dataset and with it pandas: 0.3 s of a cold query.
-        with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+        # The path as bytes, because Arrow takes every name for UTF-8.
+        with pa.OSFile(os.fsencode(path)) as file, pq.ParquetFile(file, page_checksum_verification=True) as shard:
             return shard.read(columns=columns)
     except (OSError, pa.ArrowException) as cause:
         raise EmbeddingError(f"cannot read {path}: {' '.join(str(cause).split())}; embed again") from cause

@@ -79,13 +79,14 @@ class Searcher:
         return len(self._open_index())
 
     def __enter__(self) -> Self:
+        self._open_index()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let go of the index, the network and the build's lock; closing again does nothing."""
+        """Let go of the index, its mapped files and the build's lock; closing again does nothing."""
         self._is_closed = True
         if self._release is not None:
             self._release()

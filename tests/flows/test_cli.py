@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,72 @@ def test_a_closed_pipe_is_no_error_message(built, example):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+ODD_NAMES = ["\x1b[31mred.png", "two\nlines.png", "日本 é.png", "caf\udce9.png"]
+
+
+@pytest.mark.parametrize(
+    ("form", "console"),
+    [
+        ([], {"PYTHONIOENCODING": "ascii:strict"}),
+        ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (["--json"], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (["--json"], {"PYTHONIOENCODING": "cp1252:strict"}),
+    ],
+    ids=["ascii", "C", "JSON C", "JSON cp1252"],
+)
+def test_names_of_all_kinds_are_printed_on_every_console(built, example, tmp_path, form, console):
+    paths = [tmp_path / name for name in ODD_NAMES]
+    for path in paths:
+        path.write_bytes(example.read_bytes())
+    absent = str(tmp_path / "gone\x1b[31m\udcff.png")
+    output = tmp_path / "out.html"
+    arguments = ["query", *map(str, paths), absent, "--root", str(built[0]), "-n", "2", "--output", str(output), *form]
+    # Read as bytes: what encoding the output has is part of the question.
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        capture_output=True,
+        env={**os.environ, **console},
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 1, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert rb"gone\x1b[31m\xff.png does not exist" in done.stderr
+    if form:
+        results = json.loads(done.stdout.decode("ascii"))["results"]
+        assert [len(result["neighbors"]) for result in results] == [2, 2, 2, 2, 0]
+        assert results[1]["query"] == str(paths[1])
+    else:
+        assert rb"two\nlines.png: 2 most similar" in done.stdout
+    assert "red.png" in output.read_text(encoding="utf-8")
+
+
+def test_wrong_usage_is_printed_without_control_characters():
+    done = run_cli("query", "a.png", "--\x1b[31mred")
+    assert done.returncode == 2
+    assert r"--\x1b[31mred" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_too_many_queries_for_a_picture_are_refused_before_any_work(built, example, tmp_path):
+    output = tmp_path / "many.jpg"
+    done = run_cli("query", *[str(example)] * 130, "--root", str(built[0]), "--output", str(output))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "many.jpg can hold 75 queries of 6 neighbors, got 130; write a .png picture or a .html page" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("ending", ["png", "html"])
+def test_answers_are_printed_although_the_picture_cannot_be_written(built, example, tmp_path, ending):
+    (tmp_path / "file").write_text("in the way")
+    output = tmp_path / "file" / f"result.{ending}"
+    done = run_cli("query", str(example), "--root", str(built[0]), "--json", "--output", str(output))
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["results"][0]["neighbors"]) == 6
+    assert f"cannot write {output}" in done.stderr
+    assert "Traceback" not in done.stderr

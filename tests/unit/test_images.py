@@ -19,6 +19,7 @@ from PIL import Image
 from lookalike import color_profiles, image_modes, images, png_metadata
 from lookalike.errors import ImageError
 from lookalike.images import convert_image, file_behind, open_image, probe_image, read_image_file, verify_image
+from lookalike.pillow_warnings import quiet_pillow
 from tests import corpus
 from tests.tiff_writer import tiff_of
 
@@ -371,8 +372,7 @@ def test_no_metadata_of_a_png_costs_the_image(chunks, flipped):
 
 def as_pillow(data):
     """The image as Pillow opens it, not decoded yet, or None if Pillow cannot decode it."""
-    with contextlib.suppress(ValueError, SyntaxError, OSError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(ValueError, SyntaxError, OSError), quiet_pillow():
         Image.open(io.BytesIO(data)).load()
         return Image.open(io.BytesIO(data))
     return None

@@ -1,12 +1,15 @@
 import io
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lookalike.errors import ConfigError
 from lookalike.search import Neighbor, QueryResult
+from lookalike.search.output import check_room
 from lookalike.search.page import render_page, save_page
-from lookalike.search.picture import _font, draw_results, fit_text, save_picture, tile_layout
+from lookalike.search.picture import _font, draw_results, fit_text, result_size, save_picture, tile_layout
 
 HOSTILE = '<img onerror="alert(1)">.jpg'
 
@@ -83,6 +86,36 @@ def test_picture_files_are_what_their_ending_says(tmp_path):
         with Image.open(tmp_path / "out" / name) as image:
             assert image.format == image_format
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.jpg"]
+
+
+@pytest.mark.parametrize("n", [1, 6, 20, 100])
+def test_the_size_of_a_result_is_known_before(tmp_path, n):
+    assert draw_results([result_of(tmp_path, n)]).size == result_size(n)
+    assert draw_results([result_of(tmp_path, n)] * 3).size == (result_size(n)[0], 3 * result_size(n)[1])
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPEG", ".png", ".html"])
+@pytest.mark.parametrize("n", [1, 6, 100, 5000, 40_000])
+def test_what_a_picture_holds_is_known_before(ending, n):
+    output = Path(f"result{ending}")
+    width, height = result_size(n)
+    limit = 65_500 if ending.lower() != ".png" else 10**9
+    fitting = 0 if width > limit else min(limit // height, 200_000_000 // (width * height))
+    if ending == ".html":
+        check_room(output, 100_000, n)
+        return
+    if fitting:
+        check_room(output, fitting, n)
+    with pytest.raises(ConfigError, match=r"^result\.\w+ can(not)? hold .*write .*a \.html page, or") as failure:
+        check_room(output, fitting + 1, n)
+    if fitting:
+        assert f"can hold {fitting} queries of {n} neighbors, got {fitting + 1}" in str(failure.value)
+
+
+def test_the_case_that_threw_answers_away():
+    with pytest.raises(ConfigError, match=r"can hold 75 queries of 6 neighbors, got 130; write a \.png picture or a"):
+        check_room(Path("many.jpg"), 130, 6)
+    check_room(Path("many.png"), 130, 6)
 
 
 def test_page_escapes_names_and_fetches_nothing(tmp_path):
