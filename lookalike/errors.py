@@ -65,7 +65,8 @@ def describe_system_error(error: BaseException) -> str | None:
         return "out of memory; use a smaller training.batch_size or embedding.shard_rows, or a larger machine"
     if isinstance(error, UnicodeEncodeError):
         # Libraries that take every path for UTF-8.
-        return f"a path holds bytes that are no UTF-8 ({error.object!a}); rename it, or set PYTHONUTF8=1"
+        part = error.object[max(0, error.start - 40) : error.end + 40]
+        return f"a path holds bytes that are no UTF-8 (near {part!a}); rename it, or set PYTHONUTF8=1"
     if isinstance(error, OSError):
         return " ".join(str(error).split()) or type(error).__name__
     return None
