@@ -15,6 +15,7 @@ from typing import Any
 
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
+from lookalike.errors import ConfigError
 
 DONE, FAILED = 0, 1
 
@@ -50,10 +51,13 @@ def build(options: argparse.Namespace) -> int:
 
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
-    from lookalike.comparison import comparison_table, save_comparison
+    from lookalike.comparison import comparison_table, error_of, save_comparison
 
     for config_file in options.configs:
-        load_config(config_file, options.set)
+        try:
+            load_config(config_file, options.set)
+        except ConfigError as error:
+            raise ConfigError(error_of(config_file, error)) from error
     _quiet_prefect()
     from flows.experiment import experiment as experiment_flow
     from flows.server import check_server
@@ -66,18 +70,18 @@ def experiment(options: argparse.Namespace) -> int:
         save_comparison(rows, options.output)
     for row in rows:
         if row["error"] is not None:
-            complain(f"{row['name']}: {row['error']}")
+            complain(row["error"])
     return FAILED if any(row["error"] is not None for row in rows) else DONE
 
 
 def query(options: argparse.Namespace) -> int:
-    """Answer queries from the published build; 1 if any of them failed."""
+    """Answer queries from the published build, or the one that is named; 1 if any of them failed."""
     from lookalike.descriptions import describe_result
     from lookalike.search import Searcher
     from lookalike.search.output import saver_for
 
     save = saver_for(options.output)
-    searcher = Searcher.open(options.root, options.set)
+    searcher = Searcher.open(options.root, options.set, build=options.build)
     results = searcher.query_many(options.images, options.n, exact=options.exact)
     if options.output is not None:
         save(results, options.output)
@@ -111,13 +115,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def builds(options: argparse.Namespace) -> int:
-    """List the finished builds, oldest first."""
-    from lookalike.descriptions import describe_builds
-    from lookalike.maintenance import list_builds
+    """List the finished builds or the experiments, oldest first."""
+    from lookalike.descriptions import describe_builds, describe_experiments
+    from lookalike.maintenance import list_builds, list_experiments
     from lookalike.store import Store
 
-    found = list_builds(Store(options.root))
-    _print_json({"builds": found}) if options.json else _print(describe_builds(found))
+    find, describe = (list_experiments, describe_experiments) if options.experiments else (list_builds, describe_builds)
+    found = find(Store(options.root))
+    _print_json({"builds": found}) if options.json else _print(describe(found))
     return DONE
 
 
@@ -139,15 +144,15 @@ def rollback(options: argparse.Namespace) -> int:
     from lookalike.maintenance import roll_back
     from lookalike.store import Store
 
-    record = roll_back(Store(options.root), options.build)
-    _print(f"build {record['build_id']} of {record['created_at']} is current")
+    build = roll_back(Store(options.root), options.build)
+    _print(f"build {build.build_id} of {build.created_at} is current")
     return DONE
 
 
 def gc(options: argparse.Namespace) -> int:
     """Clear away what no kept build needs."""
     from lookalike.descriptions import describe_garbage
-    from lookalike.maintenance import clear, find_garbage
+    from lookalike.garbage import clear, find_garbage
     from lookalike.store import Store
 
     find = find_garbage if options.dry_run else clear
