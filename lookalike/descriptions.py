@@ -14,6 +14,8 @@ def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
     verdict = "published" if outcome["published"] else "not published"
     lines = [f"build {outcome['build_id']}: {verdict} after {outcome['seconds']:.1f} s"]
     lines += [f"  {step:<17} {state:<7} {root / artifacts[step]}" for step, state in outcome["steps"].items()]
+    if "evaluate_recall" not in artifacts:
+        return "\n".join([*lines, f"  {metrics['n_images']:,} images"])  # Refused after its first stage.
     lines += [
         f"  {metrics['n_images']:,} images; on {metrics['n_queries']:,} held-out ones: "
         f"accuracy {metrics['accuracy']:.4f}, precision@10 {metrics['precision_at_10']:.4f}, map {metrics['map']:.4f}",
@@ -88,16 +90,17 @@ def describe_experiments(builds: Sequence[Mapping[str, Any]]) -> str:
 
 
 _BUILDS_HEAD = (
-    "  build         made                       config        images  accuracy  recall@10  precision@10      size"
+    "  build         made                       config        images  accuracy  recall@10  precision@10  copies@10"
+    "      size"
 )
 
 
 def _build_line(build: Mapping[str, Any]) -> str:
     return (
         f"{'*' if build['is_current'] else ' '} {build['build_id']}  {build['created_at']}  {build['config_digest']}  "
-        f"{build['n_images']:>6,}  {_figure(build['accuracy'], 8)}  {_figure(build['recall_at_10'], 9)}  "
-        f"{_figure(build['precision_at_10'], 12)}  {_size(build['size_bytes']):>8}"
-        + ("" if build["is_complete"] else "  cleared away")
+        f"{build['n_images']:>6,}  {_figure(build['accuracy']):>8}  {_figure(build['recall_at_10']):>9}  "
+        f"{_figure(build['precision_at_10']):>12}  {_figure(build['copy_recall_at_10']):>9}  "
+        f"{_size(build['size_bytes']):>8}" + ("" if build["is_complete"] else "  cleared away")
     )
 
 
@@ -107,8 +110,8 @@ def _verdict_note(build: Mapping[str, Any]) -> str:
     return "  refused since" if build["events"][-1]["event"] == "refused" else ""
 
 
-def _figure(value: float | None, width: int) -> str:
-    return " " * width if value is None else f"{value:>{width}.4f}"
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def describe_garbage(garbage: Sequence[Garbage], *, is_dry_run: bool) -> str:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.descriptions import describe_builds, describe_status
+from lookalike.descriptions import describe_builds, describe_experiments, describe_outcome, describe_status
 from lookalike.errors import ArtifactError
 from lookalike.events import append_event, find_build, make_current, read_current, read_event, read_events
 from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, roll_back, verify
+from lookalike.maintenance import list_builds, list_experiments, roll_back, verify
 from lookalike.manifests import MANIFEST, read_manifest
 from lookalike.publishing import RefusedBuildError, find_status, publish, record_experiment, refuse_if_shrunken
 from lookalike.store import Store
@@ -108,7 +108,7 @@ def test_an_early_refusal_is_listed_without_figures(store):
     assert f"120 files were rejected: {dataset.artifact.folder / 'rejects.parquet'}" in str(refusal.value)
     assert refusal.value.exit_code == 3
     assert refusal.value.outcome["steps"] == {"download_dataset": "built"}
-    assert refusal.value.outcome["published"] is False
+    assert describe_outcome(refusal.value.outcome, store.root).endswith("  60 images")
     row = list_builds(store)[-1]
     assert (row["n_images"], row["accuracy"], row["published"], row["is_complete"]) == (60, None, False, False)
     assert describe_builds(list_builds(store)).splitlines()[2].endswith("refused")
@@ -141,6 +141,9 @@ def test_what_experiments_reached_is_demanded_of_nobody(store):
 def test_an_unchanged_experiment_is_recorded_once(store):
     ids = [record_experiment(store, config_of(store), staged(store, content), "trial") for content in (1, 1, 2, 1)]
     assert [event.build_id for event in read_events(store.root)] == [ids[0], ids[2], ids[0]]
+    assert [line.split()[-1] for line in describe_experiments(list_experiments(store)).splitlines()[1:]] == [
+        "trial"
+    ] * 2
 
 
 @pytest.mark.parametrize(("given_id", "found"), [("abc1", "abc1"), ("abc", "abc"), ("abd", "abd9"), ("abc12", "abc12")])
