@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lookalike.errors import ArtifactError
 from lookalike.files import read_json, write_json_atomic
@@ -23,6 +23,8 @@ from lookalike.files import read_json, write_json_atomic
 logger = logging.getLogger(__name__)
 
 Kind = Literal["published", "refused", "rolled_back", "experiment"]
+# Those of a build's figures that are listed and compared; a collection without labels lacks some of them.
+FIGURES = ("accuracy", "precision_at_10", "map", "recall_at_10", "copy_recall_at_10")
 _CURRENT = "current.json"
 _NUMBERED = re.compile(r"(\d{8,})-")
 
@@ -43,6 +45,21 @@ class Build(BaseModel):
     digests: dict[str, str] = {}
     metrics: dict[str, Any]
     versions: dict[str, str] = {}
+
+    @field_validator("config")
+    @classmethod
+    def _has_its_sections(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(config.get(section), dict) for section in ("dataset", "training", "query")):
+            raise ValueError("expected the sections of a configuration")
+        return config
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_numbers(cls, metrics: dict[str, Any]) -> dict[str, Any]:
+        listed = [metrics.get("n_images"), *(metrics[name] for name in FIGURES if metrics.get(name) is not None)]
+        if not all(isinstance(value, int | float) for value in listed):
+            raise ValueError("expected figures")
+        return metrics
 
     @property
     def is_finished(self) -> bool:

@@ -117,7 +117,7 @@ def _removable(store: Store, needed: set[Path]) -> Iterator[Path]:
         # Without its files it would only be reported as damage.
         yield from (path for path in folder.glob(MANIFEST) if folder not in needed_keys)
         yield from folder.glob(f"{TEMPORARY_PREFIX}*")
-    # A download that was given up, or finished by another mirror; one that goes on is younger.
+    # Downloads that version 0.1.0 began; now they are temporary files like all others.
     yield from (store.root / "downloads").glob("*.partial*")
     for folder in (store.root, *(store.root / name for name in ("events", "builds", "downloads"))):
         yield from folder.glob(f"{TEMPORARY_PREFIX}*")

@@ -6,6 +6,7 @@ from typing import Any
 
 from lookalike.errors import ArtifactError, LookalikeError
 from lookalike.events import (
+    FIGURES,
     Build,
     Event,
     append_event,
@@ -24,7 +25,6 @@ from lookalike.manifests import MANIFEST, damaged_files, read_manifest
 from lookalike.store import Store
 
 _SAMPLED_IMAGES = 32
-_LISTED_FIGURES = ("n_images", "accuracy", "recall_at_10", "precision_at_10", "copy_recall_at_10")
 
 
 def list_builds(store: Store) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _rows(store: Store, shown: Sequence[Event], events: Sequence[Event]) -> list
             "is_current": current is not None and event.build_id == current.build_id,
             "is_complete": event.build.is_complete(store.root),
             "config_digest": event.build.config_digest,
-            **{name: event.build.metrics.get(name) for name in _LISTED_FIGURES},
+            **{name: event.build.metrics.get(name) for name in ("n_images", *FIGURES)},
             "size_bytes": sum(sizes[folder] for folder in event.build.artifacts.values()),
             "events": [other.summary() for other in events if other.build_id == event.build_id],
         }
@@ -94,12 +94,25 @@ def _usable_build(store: Store, build_id: str | None) -> Event:
         )
     if chosen.kind != "published":
         raise ArtifactError(f"build {build.build_id} was refused by its gate and cannot become current")
+    folders = {step: _whole_folder(store, build, step, folder) for step, folder in build.artifacts.items()}
+    build = build.model_copy(update={"artifacts": folders})
     if not build.is_complete(store.root):
         raise ArtifactError(f"build {build.build_id} was cleared away and cannot become current; build it again")
     damage = [problem for step, folder in build.artifacts.items() for problem in _damage_of(store, step, folder)]
     if damage:
         raise ArtifactError(f"build {build.build_id} is damaged ({'; '.join(damage[:3])}); it cannot become current")
-    return chosen
+    return chosen.model_copy(update={"build": build})
+
+
+def _whole_folder(store: Store, build: Build, step: str, folder: str) -> str:
+    """The folder of a stage, or the one in which it was built again to the same bytes, after damage or clearing."""
+    key_folder = (store.root / folder).parent
+    try:
+        manifest = read_manifest(key_folder / MANIFEST)
+    except ArtifactError:
+        return folder
+    is_same = manifest["digest"] == build.digests.get(step)
+    return store.relative(key_folder / manifest["attempt"]) if is_same else folder
 
 
 def _published_before(store: Store, events: Sequence[Event]) -> Event:

@@ -101,6 +101,18 @@ def test_a_read_only_root_answers_queries(reference):
 
 
 @needs_mounts
+@pytest.mark.parametrize("command", ["status", "builds", "builds --experiments", "verify", "query --build"])
+def test_a_read_only_root_can_be_looked_at(reference, command):
+    options = command.split()
+    if options[0] == "query":
+        options = ["query", f"id:{reference.old.answer[0][0]}", "--build", reference.old.outcome["build_id"][:8]]
+    done = run_below_read_only(reference.root, *options, "--root", str(reference.root))
+    assert done.returncode == 0, done.stderr
+    assert "\n" in done.stdout
+    assert done.stderr == ""
+
+
+@needs_mounts
 @pytest.mark.parametrize("command", ["build", "gc", "rollback"])
 def test_a_read_only_root_refuses_changes_with_one_line(reference, command):
     settings = [*TINY_SETTINGS, *reference.settings, f"artifacts.root={reference.root}"]

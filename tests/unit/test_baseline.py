@@ -11,7 +11,7 @@ def build(build_id: str = "new", *, accuracy: float | None = 0.9, n_images: int 
     return Build(
         build_id=build_id,
         created_at="2026-11-25T00:00:00+00:00",
-        config={"dataset": section},
+        config={"dataset": section, "training": {}, "query": {}},
         config_digest="0",
         collection=collection_of(section),
         artifacts={},

@@ -12,7 +12,7 @@ from lookalike import garbage
 from lookalike.errors import ArtifactError
 from lookalike.garbage import clear, find_garbage, size_bytes
 from lookalike.maintenance import roll_back, verify
-from lookalike.publishing import publish, record_experiment
+from lookalike.publishing import RefusedBuildError, publish, record_experiment
 from lookalike.search.searcher import _hold_build
 from lookalike.store import Store
 from tests.staged import config_of, staged
@@ -131,6 +131,19 @@ def test_older_folders_of_a_kept_build_that_are_in_use_stay(store):
     (gone,) = clear(store, keep=1, grace_seconds=0)
     assert gone.path == store.root / record["artifacts"]["build_lsh"]
     assert verify_manifests(store) == []
+
+
+def test_rollback_finds_what_was_built_again_to_the_same_bytes(store):
+    build_id = published(store, 0)
+    damaged = store.root / store.read_current()["artifacts"]["build_lsh"]
+    (damaged / "file").write_text("damaged")
+    with pytest.raises(RefusedBuildError):
+        publish(store, config_of(store, "evaluation.min_recall_at_10=1"), staged(store, 0), 0.0)
+    assert clear(store, keep=1, grace_seconds=0) == [], "current needs the one, the manifest names the other"
+    assert verify_manifests(store) == []
+    roll_back(store, build_id)
+    assert store.root / store.read_current()["artifacts"]["build_lsh"] != damaged
+    assert [item.path for item in clear(store, keep=1, grace_seconds=0)] == []
 
 
 def verify_manifests(store: Store) -> list[str]:
