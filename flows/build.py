@@ -1,6 +1,8 @@
 """The build flow: from nothing to a published index."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
 from lookalike.locks import shared_lock
 from lookalike.preflight import check_before_start
-from lookalike.publishing import publish
+from lookalike.publishing import publish, refuse_if_shrunken
 from lookalike.stages import StageResult
 from lookalike.store import Store
 from tasks.build_lsh import build_lsh
@@ -38,13 +40,15 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     started = time.perf_counter()
     check_before_start(config)
     with shared_lock(config.artifacts.root, "builds"):
-        results = run_in_order(config)
-        return publish(Store(config.artifacts.root), config, results, started)
+        store = Store(config.artifacts.root)
+        results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
+        return publish(store, config, results, started)
 
 
-def run_in_order(config: LookalikeConfig) -> dict[str, StageResult]:
-    """The five stages, each built or cached, by name."""
+def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
+    """The five stages, each built or cached, by name; `check_dataset` is called before any training."""
     dataset = result_of(download_dataset, config)
+    check_dataset(dataset)
     model = result_of(fine_tune, config, dataset)
     embeddings = result_of(embed_all, config, dataset, model)
     index = result_of(build_lsh, config, embeddings)

@@ -93,6 +93,7 @@ def _add_query(parsers: Any) -> None:
     parser.add_argument("--output", type=Path, metavar="F", help="write the result as a picture (.png, .jpg) or .html")
     parser.add_argument("--show", action="store_true", help="open the picture in a viewer")
     _add_root(parser)
+    parser.add_argument("--build", metavar="ID", help="ask this build or experiment instead of the published one")
     parser.add_argument("--set", action="append", default=[], metavar="query.KEY=VALUE", help="override a query limit")
     _add_json(parser)
     parser.set_defaults(command=commands.query)
@@ -113,7 +114,8 @@ def _add_serve(parsers: Any) -> None:
 
 
 def _add_maintenance(parsers: Any) -> None:
-    parser = parsers.add_parser("builds", help="list the finished builds")
+    parser = parsers.add_parser("builds", help="list the finished builds, published and refused")
+    parser.add_argument("--experiments", action="store_true", help="list the experiments instead")
     _add_root(parser)
     _add_json(parser)
     parser.set_defaults(command=commands.builds)
@@ -123,11 +125,19 @@ def _add_maintenance(parsers: Any) -> None:
     _add_json(parser)
     parser.set_defaults(command=commands.verify)
     parser = parsers.add_parser("rollback", help="make an earlier build current again")
-    parser.add_argument("build", nargs="?", metavar="BUILD", help="its id (default: the one published before)")
+    parser.add_argument(
+        "build", nargs="?", metavar="BUILD", help="its id, or the beginning of it (default: the one published before)"
+    )
     _add_root(parser)
     parser.set_defaults(command=commands.rollback)
     parser = parsers.add_parser("gc", help="clear away what no kept build needs")
-    parser.add_argument("--keep", type=_positive, default=3, metavar="N", help="published builds to keep (default: 3)")
+    parser.add_argument(
+        "--keep",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="keep the newest N published builds and the newest N experiments (default: 3)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument(
         "--grace-seconds", type=float, default=3600.0, metavar="S", help="keep what is younger (default: 3600)"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
-from lookalike.errors import describe_system_error
+from lookalike.errors import ConfigError, describe_system_error
 from lookalike.printable import json_text, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -55,10 +55,13 @@ def build(options: argparse.Namespace) -> int:
 
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
-    from lookalike.comparison import comparison_table, save_comparison
+    from lookalike.comparison import comparison_table, error_of, save_comparison
 
     for config_file in options.configs:
-        load_config(config_file, options.set)
+        try:
+            load_config(config_file, options.set)
+        except ConfigError as error:
+            raise ConfigError(error_of(config_file, error)) from error
     _quiet_prefect()
     from flows.experiment import experiment as experiment_flow
     from flows.server import check_server
@@ -71,18 +74,18 @@ def experiment(options: argparse.Namespace) -> int:
         save_comparison(rows, options.output)
     for row in rows:
         if row["error"] is not None:
-            complain(f"{row['name']}: {row['error']}")
+            complain(row["error"])
     return FAILED if any(row["error"] is not None for row in rows) else DONE
 
 
 def query(options: argparse.Namespace) -> int:
-    """Answer queries from the published build; 1 if any of them failed."""
+    """Answer queries from the published build, or the one that is named; 1 if any of them failed."""
     from lookalike.descriptions import describe_result
     from lookalike.search import Searcher
     from lookalike.search.output import check_room, saver_for
 
     saver_for(options.output)
-    with Searcher.open(options.root, options.set) as searcher:
+    with Searcher.open(options.root, options.set, build=options.build) as searcher:
         n_neighbors = min(options.n or searcher.config.n, len(searcher))
         for output in _pictures(options):
             check_room(output, len(options.images), n_neighbors)
@@ -137,13 +140,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def builds(options: argparse.Namespace) -> int:
-    """List the finished builds, oldest first."""
-    from lookalike.descriptions import describe_builds
-    from lookalike.maintenance import list_builds
+    """List the finished builds or the experiments, oldest first."""
+    from lookalike.descriptions import describe_builds, describe_experiments
+    from lookalike.maintenance import list_builds, list_experiments
     from lookalike.store import Store
 
-    found = list_builds(Store(options.root))
-    _print_json({"builds": found}) if options.json else _print(describe_builds(found))
+    find, describe = (list_experiments, describe_experiments) if options.experiments else (list_builds, describe_builds)
+    found = find(Store(options.root))
+    _print_json({"builds": found}) if options.json else _print(describe(found))
     return DONE
 
 
@@ -165,15 +169,15 @@ def rollback(options: argparse.Namespace) -> int:
     from lookalike.maintenance import roll_back
     from lookalike.store import Store
 
-    record = roll_back(Store(options.root), options.build)
-    _print(f"build {record['build_id']} of {record['created_at']} is current")
+    build = roll_back(Store(options.root), options.build)
+    _print(f"build {build.build_id} of {build.created_at} is current")
     return DONE
 
 
 def gc(options: argparse.Namespace) -> int:
     """Clear away what no kept build needs."""
     from lookalike.descriptions import describe_garbage
-    from lookalike.maintenance import clear, find_garbage
+    from lookalike.garbage import clear, find_garbage
     from lookalike.store import Store
 
     find = find_garbage if options.dry_run else clear

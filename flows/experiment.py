@@ -3,24 +3,29 @@
 Stages that two configurations have in common are built once: the store sees to that.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from flows.build import run_in_order
+from lookalike.comparison import error_of
 from lookalike.config_loading import load_config
 from lookalike.errors import LookalikeError
 from lookalike.locks import shared_lock
 from lookalike.preflight import check_before_start
+from lookalike.publishing import record_experiment, warn_if_shrunken
 from lookalike.stages import StageResult
+from lookalike.store import Store
 
 
 @flow(name="experiment", persist_result=False, validate_parameters=True)
 def experiment(config_files: list[str], settings: list[str] | None = None) -> list[dict[str, Any]]:
-    """Return one row a configuration, in order: name, error, steps, seconds, metrics.
+    """Return one row a configuration, in order: name, error, build_id, steps, seconds, metrics.
 
-    A configuration that fails has `error` set and does not spoil the others.
+    A configuration that fails has `error` set and does not spoil the others. Each finished build is
+    recorded under the name of its file, for `lookalike builds --experiments` and `lookalike query --build`.
 
     Args:
         config_files: YAML files.
@@ -30,13 +35,17 @@ def experiment(config_files: list[str], settings: list[str] | None = None) -> li
 
 
 def _row(config_file: Path, settings: list[str]) -> dict[str, Any]:
+    name = config_file.stem
     try:
         config = load_config(config_file, settings)
         check_before_start(config)
         with shared_lock(config.artifacts.root, "builds"):
-            return {"name": config_file.stem, "error": None, **_figures(run_in_order(config))}
+            store = Store(config.artifacts.root)
+            results = run_in_order(config, partial(warn_if_shrunken, store, config))
+            build_id = record_experiment(store, config, results, name)
+        return {"name": name, "error": None, "build_id": build_id, **_figures(results)}
     except LookalikeError as error:
-        return {"name": config_file.stem, "error": str(error)}
+        return {"name": name, "error": error_of(config_file, error)}
 
 
 def _figures(results: dict[str, StageResult]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Several configurations side by side: what `lookalike experiment` prints and draws.
 
-A row is what the experiment flow returns for one configuration: name, error, steps, seconds, metrics.
+A row is what the experiment flow returns for one configuration: name, error, build_id, steps, seconds, metrics.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,11 @@ QUALITY: Mapping[str, _Column] = {
 }
 _TIMED = ("fine_tune", "embed_all")
 _NOT_DRAWN = ("recall@10",)
+
+
+def error_of(config_file: Path, error: Exception) -> str:
+    """What went wrong with one of several configurations, with the name of its file."""
+    return str(error) if str(config_file) in str(error) else f"{config_file}: {error}"
 
 
 def comparison_table(rows: Sequence[Row]) -> str:

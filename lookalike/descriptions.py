@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.maintenance import Garbage
+from lookalike.garbage import Garbage
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 
@@ -15,6 +15,8 @@ def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
     verdict = "published" if outcome["published"] else "not published"
     lines = [f"build {outcome['build_id']}: {verdict} after {outcome['seconds']:.1f} s"]
     lines += [f"  {step:<17} {state:<7} {root / artifacts[step]}" for step, state in outcome["steps"].items()]
+    if "evaluate_recall" not in artifacts:
+        return "\n".join([*lines, f"  {metrics['n_images']:,} images"])  # Refused after its first stage.
     lines += [
         f"  {metrics['n_images']:,} images; on {metrics['n_queries']:,} held-out ones: "
         f"accuracy {metrics['accuracy']:.4f}, precision@10 {metrics['precision_at_10']:.4f}, map {metrics['map']:.4f}",
@@ -58,6 +60,7 @@ def describe_status(status: Mapping[str, Any]) -> str:
             f"  config  {published['config_digest']}",
             f"  code    {versions}",
         ]
+    lines += _refusal_lines(status["latest"])
     if "problem" in status:
         lines.append(f"the configuration cannot be built: {status['problem']}")
     for name, stage in (status["stages"] or {}).items():
@@ -66,20 +69,52 @@ def describe_status(status: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _refusal_lines(latest: Mapping[str, Any] | None) -> list[str]:
+    if latest is None or latest["event"] != "refused":
+        return []
+    return [
+        f"refused since: build {latest['build_id']} of {latest['at']}",
+        *(f"  {reason}" for reason in latest["reasons"]),
+    ]
+
+
 def describe_builds(builds: Sequence[Mapping[str, Any]]) -> str:
     """The finished builds as a table, oldest first; the current one has a star."""
     if not builds:
         return "no build has finished yet"
-    lines = ["  build         made                       config        images  recall@10  precision@10      size"]
-    for build in builds:
-        note = "" if build["published"] else "  refused"
-        note += "" if build["is_complete"] else "  cleared away"
-        lines.append(
-            f"{'*' if build['is_current'] else ' '} {build['build_id']}  {build['created_at']}  "
-            f"{build['config_digest']}  {build['n_images']:>6,}  {build['recall_at_10']:>9.4f}  "
-            f"{build['precision_at_10']:>12.4f}  {_size(build['size_bytes']):>8}{note}"
-        )
-    return "\n".join(lines)
+    return "\n".join([_BUILDS_HEAD, *(_build_line(build) + _verdict_note(build) for build in builds)])
+
+
+def describe_experiments(builds: Sequence[Mapping[str, Any]]) -> str:
+    """The experiments as a table, oldest first, each with its name at the end."""
+    if not builds:
+        return "no experiment has finished yet"
+    return "\n".join([f"{_BUILDS_HEAD}  name", *(f"{_build_line(build)}  {build['name']}" for build in builds)])
+
+
+_BUILDS_HEAD = (
+    "  build         made                       config        images  accuracy  recall@10  precision@10  copies@10"
+    "      size"
+)
+
+
+def _build_line(build: Mapping[str, Any]) -> str:
+    return (
+        f"{'*' if build['is_current'] else ' '} {build['build_id']}  {build['created_at']}  {build['config_digest']}  "
+        f"{build['n_images']:>6,}  {_figure(build['accuracy']):>8}  {_figure(build['recall_at_10']):>9}  "
+        f"{_figure(build['precision_at_10']):>12}  {_figure(build['copy_recall_at_10']):>9}  "
+        f"{_size(build['size_bytes']):>8}" + ("" if build["is_complete"] else "  cleared away")
+    )
+
+
+def _verdict_note(build: Mapping[str, Any]) -> str:
+    if not build["published"]:
+        return "  refused"
+    return "  refused since" if build["events"][-1]["event"] == "refused" else ""
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def describe_garbage(garbage: Sequence[Garbage], *, is_dry_run: bool) -> str:

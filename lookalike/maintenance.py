@@ -1,76 +1,132 @@
-"""Looking after the store: which builds there are, whether they are whole, going back, and clearing away."""
+"""Looking after the store: which builds there are, whether they are whole, and going back to one."""
 
-import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lookalike.errors import ArtifactError, LookalikeError
-from lookalike.files import TEMPORARY_PREFIX, sha256_of_file
-from lookalike.locks import exclusive_lock, shared_lock, try_exclusive
-from lookalike.store import MANIFEST, PARTIAL, Store, damaged_files, read_manifest, read_record
+from lookalike.events import (
+    FIGURES,
+    Build,
+    Event,
+    append_event,
+    event_files,
+    find_build,
+    make_current,
+    publications,
+    read_current,
+    read_event,
+    read_events,
+)
+from lookalike.files import sha256_of_file
+from lookalike.garbage import size_bytes
+from lookalike.locks import exclusive_lock, shared_lock
+from lookalike.manifests import MANIFEST, damaged_files, read_manifest
+from lookalike.store import Store
 
-DEFAULT_GRACE_SECONDS = 3600.0
 _SAMPLED_IMAGES = 32
 
 
-@dataclass(frozen=True)
-class Garbage:
-    """Something that no kept build needs: a folder or a file, and its size."""
-
-    path: Path
-    size_bytes: int
-
-
 def list_builds(store: Store) -> list[dict[str, Any]]:
-    """All finished builds, oldest first: id, date, configuration, figures, size, and whether it is current.
+    """All builds that were put to the gate, in their order: figures, size, what is current, and their events.
 
-    `is_complete` is false once a stage of the build was cleared away.
+    `published` says whether a build ever was; a later refusal does not change that. `is_complete` is false
+    once a stage of the build was cleared away, or if it was refused before all were built. Figures that a
+    build does not have are None.
     """
-    current = store.read_current() or {}
+    events = [event for event in read_events(store.root) if event.kind != "experiment"]
+    newest = {event.build_id: event for event in events}
+    shown = newest | {event.build_id: event for event in publications(events)}
+    return _rows(store, sorted(shown.values(), key=lambda event: event.sequence), events)
+
+
+def list_experiments(store: Store) -> list[dict[str, Any]]:
+    """All experiments in their order, as in `list_builds`, each with its `name`."""
+    events = [event for event in read_events(store.root) if event.kind == "experiment"]
+    newest = {(event.name, event.build_id): event for event in events}
+    return _rows(store, list(newest.values()), events)
+
+
+def _rows(store: Store, shown: Sequence[Event], events: Sequence[Event]) -> list[dict[str, Any]]:
+    current = read_current(store.root)
+    sizes = {folder: size_bytes(store.root / folder) for event in shown for folder in event.build.artifacts.values()}
     return [
         {
-            "build_id": record["build_id"],
-            "created_at": record["created_at"],
-            "published": record["published"],
-            "is_current": record["build_id"] == current.get("build_id"),
-            "is_complete": all((store.root / folder).is_dir() for folder in record["artifacts"].values()),
-            "config_digest": record["config_digest"],
-            "n_images": record["metrics"]["n_images"],
-            "recall_at_10": record["metrics"]["recall_at_10"],
-            "precision_at_10": record["metrics"]["precision_at_10"],
-            "size_bytes": sum(_size_bytes(store.root / folder) for folder in record["artifacts"].values()),
+            "build_id": event.build_id,
+            "name": event.name,
+            "created_at": event.build.created_at,
+            "published": event.kind == "published",
+            "is_current": current is not None and event.build_id == current.build_id,
+            "is_complete": event.build.is_complete(store.root),
+            "config_digest": event.build.config_digest,
+            **{name: event.build.metrics.get(name) for name in ("n_images", *FIGURES)},
+            "size_bytes": sum(sizes[folder] for folder in event.build.artifacts.values()),
+            "events": [other.summary() for other in events if other.build_id == event.build_id],
         }
-        for record in store.read_builds()
+        for event in shown
     ]
 
 
-def roll_back(store: Store, build_id: str | None) -> dict[str, Any]:
+def roll_back(store: Store, build_id: str | None) -> Build:
     """Make an earlier published build current again, and return its record.
 
-    Without an id it is the newest published build that was made before the current one. Raises
-    ArtifactError if there is none, if it was refused by its gate, or if any of its files is damaged.
+    `build_id` may be the beginning of an id; without one it is the newest other build that was published
+    before the current one. Raises ArtifactError if there is none, if it never was published, or if any of
+    its files is damaged or gone.
     """
+    store.check_exists()
     # Shared with builds, so that nothing is cleared away between the check and the change.
     with shared_lock(store.root, "builds"), exclusive_lock(store.root, "publish", waiting_for="what is published"):
-        record = _usable_build(store, build_id)
-        store.make_current(record)
-    return record
+        chosen = _usable_build(store, build_id)
+        append_event(store.root, "rolled_back", chosen.build)
+        make_current(store.root, chosen)
+    return chosen.build
 
 
-def _usable_build(store: Store, build_id: str | None) -> dict[str, Any]:
-    record = _chosen_build(store, build_id)
-    if not record["published"]:
-        raise ArtifactError(f"build {record['build_id']} was refused by its gate and cannot become current")
-    damage = [problem for step, folder in record["artifacts"].items() for problem in _damage_of(store, step, folder)]
-    if damage:
+def _usable_build(store: Store, build_id: str | None) -> Event:
+    events = read_events(store.root)
+    chosen = find_build(events, build_id) if build_id is not None else _published_before(store, events)
+    build = chosen.build
+    if chosen.kind == "experiment":
         raise ArtifactError(
-            f"build {record['build_id']} is damaged ({'; '.join(damage[:3])}); it cannot become current"
+            f"build {build.build_id} is the experiment {chosen.name}, which no gate has seen; publish it with "
+            "`lookalike build --config F`, which finds its stages finished"
         )
-    return record
+    if chosen.kind != "published":
+        raise ArtifactError(f"build {build.build_id} was refused by its gate and cannot become current")
+    folders = {step: _whole_folder(store, build, step, folder) for step, folder in build.artifacts.items()}
+    build = build.model_copy(update={"artifacts": folders})
+    if not build.is_complete(store.root):
+        raise ArtifactError(f"build {build.build_id} was cleared away and cannot become current; build it again")
+    damage = [problem for step, folder in build.artifacts.items() for problem in _damage_of(store, step, folder)]
+    if damage:
+        raise ArtifactError(f"build {build.build_id} is damaged ({'; '.join(damage[:3])}); it cannot become current")
+    return chosen.model_copy(update={"build": build})
+
+
+def _whole_folder(store: Store, build: Build, step: str, folder: str) -> str:
+    """The folder of a stage, or the one in which it was built again to the same bytes, after damage or clearing."""
+    key_folder = (store.root / folder).parent
+    try:
+        manifest = read_manifest(key_folder / MANIFEST)
+    except ArtifactError:
+        return folder
+    is_same = manifest["digest"] == build.digests.get(step)
+    return store.relative(key_folder / manifest["attempt"]) if is_same else folder
+
+
+def _published_before(store: Store, events: Sequence[Event]) -> Event:
+    current = read_current(store.root)
+    if current is None:
+        raise ArtifactError(f"nothing is published below {store.root}, so there is nothing to go back from")
+    earlier = [
+        event
+        for event in events
+        if event.kind == "published" and event.sequence < current.sequence and event.build_id != current.build_id
+    ]
+    if not earlier:
+        raise ArtifactError(f"no build was published before the current one, {current.build_id}")
+    return earlier[-1]
 
 
 def verify(store: Store, *, deep: bool) -> list[str]:
@@ -80,6 +136,7 @@ def verify(store: Store, *, deep: bool) -> list[str]:
     stages add up, and that files of images still have the bytes that were cataloged: a sample of
     them, and their sizes and times alone where nothing has changed. `deep` reads every byte.
     """
+    store.check_exists()
     problems = [
         f"{reference.step}/{reference.key}: {problem}"
         for reference in store.references()
@@ -87,55 +144,12 @@ def verify(store: Store, *, deep: bool) -> list[str]:
     ]
     problems += _unreadable_files(store)
     try:
-        current = store.read_current()
+        current = read_current(store.root)
         if current is not None:
-            problems += _problems_of_build(store, current, deep)
+            problems += _problems_of_build(store, current.build, deep)
     except (LookalikeError, KeyError) as error:
         problems.append(f"current.json: {error}")
     return problems
-
-
-def find_garbage(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> list[Garbage]:
-    """Everything that may be cleared away: what neither the current nor the `keep` newest published builds need.
-
-    Never what is in use by a searcher, nor what is younger than the grace period. Nothing at all
-    while a build runs, since what it has finished belongs to no record yet: ArtifactError then.
-    """
-    with try_exclusive(store.root, "builds") as is_alone:
-        if not is_alone:
-            raise ArtifactError("a build is running; clear away when it has ended")
-        return list(_garbage(store, keep, grace_seconds))
-
-
-def clear(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> list[Garbage]:
-    """Remove the garbage (see `find_garbage`) and return what was removed."""
-    with try_exclusive(store.root, "builds") as is_alone:
-        if not is_alone:
-            raise ArtifactError("a build is running; clear away when it has ended")
-        garbage = list(_garbage(store, keep, grace_seconds))
-        for item in garbage:
-            _remove(item.path)
-        for folder in store.root.glob("*/*"):
-            with suppress(OSError):  # Not empty: in use.
-                folder.rmdir()
-    return garbage
-
-
-def _chosen_build(store: Store, build_id: str | None) -> dict[str, Any]:
-    builds = store.read_builds()
-    if build_id is not None:
-        for record in builds:
-            if record["build_id"] == build_id:
-                return record
-        known = ", ".join(record["build_id"] for record in builds) or "none"
-        raise ArtifactError(f"there is no build {build_id}; there are: {known}")
-    current = store.read_current()
-    if current is None:
-        raise ArtifactError(f"nothing is published below {store.root}, so there is nothing to go back from")
-    earlier = [r for r in builds if r["published"] and r["sequence"] < current["sequence"]]
-    if not earlier:
-        raise ArtifactError(f"no build was published before the current one, {current['build_id']}")
-    return earlier[-1]
 
 
 def _damage_of(store: Store, step: str, folder: str, *, deep: bool = False) -> list[str]:
@@ -150,17 +164,20 @@ def _damage_of(store: Store, step: str, folder: str, *, deep: bool = False) -> l
 
 
 def _unreadable_files(store: Store) -> Iterator[str]:
-    """What is wrong with manifests and with records of builds."""
-    manifests = sorted(store.root.glob(f"*/*/{MANIFEST}"))
-    for path, read in [(path, read_manifest) for path in manifests] + [(p, read_record) for p in store.build_records()]:
+    """What is wrong with manifests and events."""
+    manifests: list[tuple[Path, Callable[[Path], object]]] = [
+        (path, read_manifest) for path in sorted(store.root.glob(f"*/*/{MANIFEST}"))
+    ]
+    events = [(path, read_event) for path in sorted(event_files(store.root))]
+    for path, read in [*manifests, *events]:
         try:
             read(path)
         except ArtifactError as error:
             yield str(error)
 
 
-def _problems_of_build(store: Store, record: Mapping[str, Any], deep: bool) -> Iterator[str]:
-    for step, folder in record["artifacts"].items():
+def _problems_of_build(store: Store, build: Build, deep: bool) -> Iterator[str]:
+    for step, folder in build.artifacts.items():
         if not (store.root / folder).is_dir():
             yield f"the published build lacks {folder} ({step})"
             return
@@ -168,13 +185,13 @@ def _problems_of_build(store: Store, record: Mapping[str, Any], deep: bool) -> I
     from lookalike.embedding import load_rows
     from lookalike.lsh import load_index
 
-    dataset = open_dataset(store.root / record["artifacts"]["download_dataset"])
-    rows = load_rows(store.root / record["artifacts"]["embed_all"])
-    n_indexed = len(load_index(store.root / record["artifacts"]["build_lsh"]))
+    dataset = open_dataset(store.root / build.artifacts["download_dataset"])
+    rows = load_rows(store.root / build.artifacts["embed_all"])
+    n_indexed = len(load_index(store.root / build.artifacts["build_lsh"]))
     if n_indexed != rows.num_rows:
         yield f"the index holds {n_indexed} vectors, the embeddings {rows.num_rows} rows"
-    step = 1 if deep else max(1, rows.num_rows // _SAMPLED_IMAGES)
-    for path, image_id in zip(rows["path"][::step].to_pylist(), rows["image_id"][::step].to_pylist(), strict=True):
+    stride = 1 if deep else max(1, rows.num_rows // _SAMPLED_IMAGES)
+    for path, image_id in zip(rows["path"][::stride].to_pylist(), rows["image_id"][::stride].to_pylist(), strict=True):
         problem = _image_problem(dataset.root / path, image_id)
         if problem:
             yield f"image {path}: {problem}"
@@ -185,55 +202,3 @@ def _image_problem(path: Path, image_id: str) -> str | None:
         return None if sha256_of_file(path) == image_id else "its bytes are not those that were indexed"
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _garbage(store: Store, keep: int, grace_seconds: float) -> Iterator[Garbage]:
-    kept = _kept_folders(store, keep)
-    for folder in store.root.glob("*/*/*/"):
-        is_ours = folder.name == PARTIAL or folder.name.startswith("attempt-")
-        if is_ours and folder not in kept and _age_seconds(folder) >= grace_seconds:
-            yield Garbage(folder, _size_bytes(folder))
-    for manifest in store.root.glob(f"*/*/{MANIFEST}"):
-        # Without its files it would only be reported as damage.
-        if not any(folder.parent == manifest.parent for folder in kept) and _age_seconds(manifest) >= grace_seconds:
-            yield Garbage(manifest, manifest.stat().st_size)
-    # A download that was given up, or finished by another mirror; one that goes on is younger.
-    for path in (store.root / "downloads").glob("*.partial*"):
-        if _age_seconds(path) >= grace_seconds:
-            yield Garbage(path, _size_bytes(path))
-    for path in store.root.rglob(f"{TEMPORARY_PREFIX}*"):
-        inside_other_garbage = PARTIAL in path.parts
-        if not inside_other_garbage and _age_seconds(path) >= grace_seconds:
-            yield Garbage(path, _size_bytes(path))
-
-
-def _kept_folders(store: Store, keep: int) -> set[Path]:
-    published = [record for record in store.read_builds() if record["published"]]
-    current = store.read_current()
-    records = [*published[max(0, len(published) - keep) :], *([current] if current else [])]
-    records += [record for record in store.read_builds() if _is_in_use(store, record["build_id"])]
-    return {store.root / folder for record in records for folder in record["artifacts"].values()}
-
-
-def _is_in_use(store: Store, build_id: str) -> bool:
-    with try_exclusive(store.root, f"build-{build_id}") as is_alone:
-        return not is_alone
-
-
-def _age_seconds(path: Path) -> float:
-    # A file from the future, after a clock went backwards, counts as new and is kept.
-    return time.time() - path.lstat().st_mtime
-
-
-def _size_bytes(path: Path) -> int:
-    if path.is_file() or path.is_symlink():
-        return path.lstat().st_size
-    # Nothing there, after it was cleared away, gives 0.
-    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

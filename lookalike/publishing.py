@@ -3,14 +3,16 @@
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from lookalike.baseline import baseline_of, collection_of
 from lookalike.code_version import installed_version
 from lookalike.config import LookalikeConfig
 from lookalike.errors import ArtifactError, LookalikeError, QualityGateError
-from lookalike.evaluation.gate import check_gate
+from lookalike.evaluation.gate import gate_problems, shrinkage_problems
+from lookalike.events import Build, append_event, make_current, read_current, read_events
 from lookalike.files import digest_of
 from lookalike.locks import exclusive_lock
 from lookalike.stages import StageResult, find_stages
@@ -36,37 +38,85 @@ def publish(
 
     `started` is the `time.perf_counter()` of the build's start. The outcome is the JSON object of
     `lookalike build --json`. Raises RefusedBuildError, with the outcome, if the gate is not met;
-    the build is recorded then too, and what was current stays so.
+    the refusal is recorded then, and what was current stays so.
     """
-    record = _record(store, config, results)
+    build = _build_of(store, config, results)
     _check_counts(results)
     # Two builds that end at once take their numbers one after the other.
     with exclusive_lock(store.root, "publish", waiting_for="what is published"):
-        refusal = _decide(store, config, record)
-    outcome = {
-        "build_id": record["build_id"],
-        "published": refusal is None,
-        "seconds": round(time.perf_counter() - started, 2),
-        "steps": {step: "cached" if result.cached else "built" for step, result in results.items()},
-        "metrics": record["metrics"],
-        "artifacts": record["artifacts"],
-    }
-    if refusal is not None:
-        raise RefusedBuildError(str(refusal), outcome) from refusal
+        problems = _decide(store, config, build, results)
+    outcome = _outcome(build, results, started, published=not problems)
+    if problems:
+        raise RefusedBuildError(_refusal(problems), outcome)
     return outcome
 
 
-def _decide(store: Store, config: LookalikeConfig, record: dict[str, Any]) -> QualityGateError | None:
-    """Record the build, make it current if the gate lets it pass, and return why not if it does not."""
-    refusal: QualityGateError | None = None
-    try:
-        check_gate(record["metrics"], config.evaluation, _comparable_metrics(store, record))
-    except QualityGateError as error:
-        refusal = error
-    record["published"] = refusal is None
-    if refusal is not None or not _is_same_build(store, record):
-        store.write_build(record, publish=refusal is None)
-    return refusal
+def refuse_if_shrunken(store: Store, config: LookalikeConfig, started: float, dataset: StageResult) -> None:
+    """Raise RefusedBuildError, and record it, if the collection lost too many images: before hours of training."""
+    results = {"download_dataset": dataset}
+    build = _build_of(store, config, results)
+    with exclusive_lock(store.root, "publish", waiting_for="what is published"):
+        problems = _shrinkage(store, config, dataset)
+        if not problems:
+            return
+        append_event(store.root, "refused", build, reasons=problems)
+    raise RefusedBuildError(_refusal(problems), _outcome(build, results, started, published=False))
+
+
+def warn_if_shrunken(store: Store, config: LookalikeConfig, dataset: StageResult) -> None:
+    """Log what `refuse_if_shrunken` would refuse: an experiment replaces nothing."""
+    for problem in _shrinkage(store, config, dataset):
+        logger.warning("%s", problem)
+
+
+def record_experiment(store: Store, config: LookalikeConfig, results: Mapping[str, StageResult], name: str) -> str:
+    """Record a build that is not to be published, unless it is the newest one of its name; return its id."""
+    build = _build_of(store, config, results)
+    _check_counts(results)
+    with exclusive_lock(store.root, "publish", waiting_for="what is published"):
+        earlier = [event for event in read_events(store.root) if (event.kind, event.name) == ("experiment", name)]
+        if not earlier or not _is_same(earlier[-1].build, build):
+            append_event(store.root, "experiment", build, name=name)
+    return build.build_id
+
+
+def _shrinkage(store: Store, config: LookalikeConfig, dataset: StageResult) -> list[str]:
+    """What is wrong with the size of the collection beside that of its published build; empty if nothing is."""
+    build = _build_of(store, config, {"download_dataset": dataset})
+    before = baseline_of(read_events(store.root), build, config.evaluation.max_regression)
+    return shrinkage_problems(build.metrics["n_images"], config.evaluation, before, _rejects(dataset))
+
+
+def _decide(store: Store, config: LookalikeConfig, build: Build, results: Mapping[str, StageResult]) -> list[str]:
+    """Record the verdict, make the build current if the gate lets it pass, and return why not if it does not."""
+    before = baseline_of(read_events(store.root), build, config.evaluation.max_regression)
+    problems = gate_problems(build.metrics, config.evaluation, before, _rejects(results["download_dataset"]))
+    if problems:
+        append_event(store.root, "refused", build, reasons=problems)
+    elif not _is_current(store, build):
+        make_current(store.root, append_event(store.root, "published", build))
+    return problems
+
+
+def _refusal(problems: Sequence[str]) -> str:
+    return f"the quality gate was not met: {'; '.join(problems)}; nothing was published"
+
+
+def _rejects(dataset: StageResult) -> str:
+    return (
+        f"{dataset.artifact.summary['n_rejects']:,} files were rejected: {dataset.artifact.folder / 'rejects.parquet'}"
+    )
+
+
+def _outcome(build: Build, results: Mapping[str, StageResult], started: float, *, published: bool) -> dict[str, Any]:
+    return {
+        "build_id": build.build_id,
+        "published": published,
+        "seconds": round(time.perf_counter() - started, 2),
+        "steps": {step: "cached" if result.cached else "built" for step, result in results.items()},
+        "metrics": build.metrics,
+        "artifacts": build.artifacts,
+    }
 
 
 def find_status(store: Store, config: LookalikeConfig | None) -> dict[str, Any]:
@@ -74,7 +124,12 @@ def find_status(store: Store, config: LookalikeConfig | None) -> dict[str, Any]:
 
     A source that is missing makes every stage stale, with the reason under `problem`.
     """
-    status: dict[str, Any] = {"root": str(store.root), "published": store.read_current(), "stages": None}
+    status: dict[str, Any] = {
+        "root": str(store.root),
+        "published": store.read_current(),
+        "latest": _latest_verdict(store),
+        "stages": None,
+    }
     if config is None:
         return status
     try:
@@ -93,24 +148,34 @@ def find_status(store: Store, config: LookalikeConfig | None) -> dict[str, Any]:
     return status
 
 
-def _record(store: Store, config: LookalikeConfig, results: Mapping[str, StageResult]) -> dict[str, Any]:
+def _latest_verdict(store: Store) -> dict[str, Any] | None:
+    """What happened last, experiments apart: a refusal may be newer than what is published."""
+    verdicts = [event for event in read_events(store.root) if event.kind != "experiment"]
+    return verdicts[-1].summary() if verdicts else None
+
+
+def _build_of(store: Store, config: LookalikeConfig, results: Mapping[str, StageResult]) -> Build:
+    """The record of a build, or of one that got no further than its first stages."""
     settings = config.model_dump(mode="json")
     identity = {step: [result.artifact.key, result.artifact.digest] for step, result in results.items()}
-    return {
+    evaluation = results.get("evaluate_recall")
+    dataset = results["download_dataset"].artifact
+    return Build(
         # Made of content alone: the same stages with the same bytes are the same build.
-        "build_id": digest_of(identity)[:12],
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": settings,
-        "config_digest": digest_of(settings)[:12],
-        "artifacts": {step: store.relative(result.artifact.folder) for step, result in results.items()},
-        "keys": {step: result.artifact.key for step, result in results.items()},
-        "digests": {step: result.artifact.digest for step, result in results.items()},
-        "metrics": dict(results["evaluate_recall"].artifact.summary),
-        "versions": {
+        build_id=digest_of(identity)[:12],
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=settings,
+        config_digest=digest_of(settings)[:12],
+        collection=collection_of(settings["dataset"]),
+        artifacts={step: store.relative(result.artifact.folder) for step, result in results.items()},
+        keys={step: result.artifact.key for step, result in results.items()},
+        digests={step: result.artifact.digest for step, result in results.items()},
+        metrics=dict(evaluation.artifact.summary) if evaluation else {"n_images": dataset.summary["n_images"]},
+        versions={
             "python": platform.python_version(),
             **{library: installed_version(library) for library in _RECORDED_LIBRARIES},
         },
-    }
+    )
 
 
 def _check_counts(results: Mapping[str, StageResult]) -> None:
@@ -125,15 +190,15 @@ def _check_counts(results: Mapping[str, StageResult]) -> None:
         )
 
 
-def _comparable_metrics(store: Store, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    current = store.find_current()
-    if current is None or current["config"]["dataset"] != record["config"]["dataset"]:
-        return None
-    metrics: Mapping[str, Any] = current["metrics"]
-    return metrics
-
-
-def _is_same_build(store: Store, record: Mapping[str, Any]) -> bool:
+def _is_current(store: Store, build: Build) -> bool:
     """Whether this very build, made with this very configuration, is current already."""
-    current = store.find_current() or {}
-    return all(current.get(name) == record[name] for name in ("build_id", "config", "artifacts"))
+    try:
+        current = read_current(store.root)
+    except ArtifactError as error:
+        logger.warning("%s; this build replaces it", error)
+        return False
+    return current is not None and _is_same(current.build, build)
+
+
+def _is_same(one: Build, other: Build) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("build_id", "config", "artifacts"))

@@ -7,6 +7,7 @@ Layout below the root::
     <step>/<key>/partial/...           work in progress; a resumable step finds it again after a crash
     builds/<build_id>.json             one record a finished build, published or refused
     current.json                       a copy of the published build's record
+    events/, current.json              what happened to the builds, and which one is published: see `events.py`
     locks/<step>-<key>.lock            held by flock while a step is built: the kernel drops it with the process
 
 The key of a step is the digest of its name, its code version, its settings and the digests of
@@ -27,16 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import ArtifactError
-from lookalike.files import TEMPORARY_PREFIX, digest_of, read_json, sha256_of_file, write_json_atomic
+from lookalike.events import current_record, read_current
+from lookalike.files import TEMPORARY_PREFIX, digest_of, sha256_of_file, write_json_atomic
 from lookalike.locks import exclusive_lock
+from lookalike.manifests import FORMAT_VERSION, MANIFEST, damaged_files, read_manifest
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
 PARTIAL = "partial"
-_MANIFEST_ENTRIES = frozenset({"spec", "key", "attempt", "files", "digest", "summary", "seconds"})
-_RECORD_ENTRIES = frozenset({"build_id", "sequence"})
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,9 @@ BuildFunction = Callable[[Path], Mapping[str, Any]]
 class Store:
     """Finds, builds and verifies artifacts below one root folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path | str) -> None:
+        # Once and for all: neither a change of the working folder nor of a link leads elsewhere half-way.
+        self.root = Path(os.path.realpath(os.path.expanduser(root)))  # noqa: PTH111 (no error without a home)
 
     def check(self, spec: StepSpec, *, deep: bool = False) -> ArtifactReference | None:
         """The artifact of `spec`, or None if it is missing, incomplete or damaged.
@@ -145,10 +145,15 @@ class Store:
                 return None if damaged_files(folder, manifest["files"], deep=False) else reference
         return None
 
+    def check_exists(self) -> None:
+        """Raise ArtifactError if there is no such root: looking after it must not make one."""
+        if not self.root.is_dir():
+            raise ArtifactError(f"there is no artifact root {self.root}")
+
     def read_current(self) -> dict[str, Any] | None:
         """The record of the published build, or None before the first one; a damaged one raises ArtifactError."""
-        path = self.root / "current.json"
-        return read_record(path) if path.is_file() else None
+        current = read_current(self.root)
+        return None if current is None else current_record(current)
 
     def find_current(self) -> dict[str, Any] | None:
         """As `read_current`, but a damaged record counts as none: a build goes on, and writes a new one."""
@@ -157,38 +162,6 @@ class Store:
         except ArtifactError as error:
             logger.warning("%s; this build will replace it", error)
             return None
-
-    def read_builds(self) -> list[dict[str, Any]]:
-        """The records of all finished builds, refused ones too, in the order in which they were made.
-
-        A damaged record is passed over with a warning: it must not stop every later build.
-        """
-        records = []
-        for path in self.build_records():
-            try:
-                records.append(read_record(path))
-            except ArtifactError as error:
-                logger.warning("%s; it is left out", error)
-        return sorted(records, key=lambda record: int(record["sequence"]))
-
-    def build_records(self) -> list[Path]:
-        """The files of all finished builds' records; they may be damaged."""
-        return sorted((self.root / "builds").glob("*.json"))
-
-    def write_build(self, record: Mapping[str, Any], *, publish: bool) -> None:
-        """Keep the record of a finished build; `publish` makes it the one that queries answer from.
-
-        Builds are numbered, since a clock can go backwards.
-        """
-        numbers = [build["sequence"] for build in self.read_builds()]
-        numbered = {**record, "sequence": max(numbers, default=0) + 1}
-        write_json_atomic(self.root / "builds" / f"{record['build_id']}.json", numbered)
-        if publish:
-            self.make_current(numbered)
-
-    def make_current(self, record: Mapping[str, Any]) -> None:
-        """Let queries answer from a build from now on; those that are open keep theirs."""
-        write_json_atomic(self.root / "current.json", record)
 
     def relative(self, folder: Path) -> str:
         """A folder of the store as a path relative to the root, with forward slashes."""
@@ -232,43 +205,6 @@ class Store:
 
     def _step_folder(self, step: str, key: str) -> Path:
         return self.root / step / key
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest's content; raises ArtifactError if it is unreadable or of another format."""
-    manifest = read_json(path, ArtifactError)
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-        raise ArtifactError(f"{path} is not a manifest of format {FORMAT_VERSION}")
-    missing = _MANIFEST_ENTRIES - manifest.keys()
-    if missing:
-        raise ArtifactError(f"{path} was altered: it lacks {', '.join(sorted(missing))}")
-    return manifest
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record of a build; raises ArtifactError if it is unreadable or not a record."""
-    record = read_json(path, ArtifactError)
-    if not isinstance(record, dict) or not record.keys() >= _RECORD_ENTRIES:
-        raise ArtifactError(f"{path} is not the record of a build; it was altered")
-    return record
-
-
-def damaged_files(folder: Path, files: Mapping[str, Mapping[str, Any]], *, deep: bool) -> list[str]:
-    """What is wrong with the files of an artifact, one text each; empty when all is well."""
-    return [f"{name}: {problem}" for name, entry in files.items() if (problem := _problem(folder / name, entry, deep))]
-
-
-def _problem(path: Path, entry: Mapping[str, Any], deep: bool) -> str | None:
-    try:
-        status = path.stat()
-        if status.st_size != entry["size_bytes"]:
-            return f"{status.st_size} bytes instead of {entry['size_bytes']}"
-        unchanged = status.st_mtime_ns == entry["mtime_ns"] and not deep
-        if unchanged or sha256_of_file(path) == entry["sha256"]:
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
-    return "its content has changed"
 
 
 def _prepare(partial: Path, *, resumable: bool) -> None:

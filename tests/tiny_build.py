@@ -6,7 +6,7 @@ from typing import Any
 
 from lookalike.config_loading import load_config
 from lookalike.locks import shared_lock
-from lookalike.publishing import publish
+from lookalike.publishing import publish, refuse_if_shrunken
 from lookalike.search import Searcher
 from lookalike.stages import STAGES, StageResult, run_stage
 from lookalike.store import Store
@@ -25,6 +25,7 @@ TINY_SETTINGS = (
     "embedding.shard_rows=8",
     "evaluation.min_recall_at_10=0.0",
     "evaluation.max_regression=1.0",
+    "evaluation.max_shrinkage=1.0",
     "evaluation.lshash3_queries=0",
 )
 
@@ -40,6 +41,8 @@ def run_build(
         for name in STAGES:
             on_stage(name)
             results[name] = run_stage(store, config, name, {step: done.artifact for step, done in results.items()})
+            if name == "download_dataset":
+                refuse_if_shrunken(store, config, 0.0, results[name])
         on_stage("publish")
         outcome = publish(store, config, results, 0.0)
     artifacts = {step: result.artifact for step, result in results.items()}

@@ -1,21 +1,54 @@
 """The quality gate: what a build must reach before it may be published."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lookalike.config import EvaluationConfig
-from lookalike.errors import QualityGateError
+
+# A collection without labels has none of the first three figures, and is held to the last one instead.
+LABELLED_FIGURES = ("accuracy", "precision_at_10", "map")
+UNLABELLED_FIGURES = ("copy_recall_at_10",)
 
 
-def check_gate(metrics: Mapping[str, Any], config: EvaluationConfig, published: Mapping[str, Any] | None) -> None:
-    """Raise QualityGateError, with every figure that fails and what was demanded, if `metrics` do not suffice.
+@dataclass(frozen=True)
+class Reached:
+    """A figure that a published build reached."""
 
-    `published` are the metrics of the build to be replaced, if it was made from the same dataset
-    settings: figures of other collections say nothing about this one.
+    value: float
+    build_id: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What builds of the same collection reached before: figures by name, and the images of the newest of them."""
+
+    figures: Mapping[str, Reached] = field(default_factory=dict)
+    n_images: int | None = None
+    build_id: str = ""
+
+
+def gate_problems(metrics: Mapping[str, Any], config: EvaluationConfig, before: Baseline, rejects: str) -> list[str]:
+    """Every demand that `metrics` do not meet, one text each; empty if the build may be published.
+
+    `rejects` says how many files were rejected, and where they are listed.
     """
-    problems = [*_recall_problems(metrics, config), *_regression_problems(metrics, config, published)]
-    if problems:
-        raise QualityGateError(f"the quality gate was not met: {'; '.join(problems)}; nothing was published")
+    return [
+        *_recall_problems(metrics, config),
+        *_regression_problems(metrics, config, before),
+        *shrinkage_problems(metrics["n_images"], config, before, rejects),
+    ]
+
+
+def shrinkage_problems(n_images: int, config: EvaluationConfig, before: Baseline, rejects: str) -> list[str]:
+    """The loss of more images than `evaluation.max_shrinkage` allows, as one text; empty if there is none."""
+    if not before.n_images or not has_fallen(1.0, n_images / before.n_images, config.max_shrinkage):
+        return []
+    return [
+        f"the collection has {n_images:,} images, build {before.build_id} had {before.n_images:,}, and "
+        f"evaluation.max_shrinkage allows a loss of {config.max_shrinkage:.0%} ({rejects}); if it is meant to be "
+        "smaller, allow it once with --set evaluation.max_shrinkage=1"
+    ]
 
 
 def _recall_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> list[str]:
@@ -33,12 +66,24 @@ def _recall_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> li
     ]
 
 
-def _regression_problems(
-    metrics: Mapping[str, Any], config: EvaluationConfig, published: Mapping[str, Any] | None
-) -> list[str]:
-    if published is None or metrics["precision_at_10"] >= published["precision_at_10"] - config.max_regression:
-        return []
+def _regression_problems(metrics: Mapping[str, Any], config: EvaluationConfig, before: Baseline) -> list[str]:
+    """The falls of figures that both builds have."""
+    has_labels = any(metrics.get(name) is not None for name in LABELLED_FIGURES)
+    fallen = {
+        name: reached
+        for name in (LABELLED_FIGURES if has_labels else UNLABELLED_FIGURES)
+        if metrics.get(name) is not None
+        and (reached := before.figures.get(name)) is not None
+        and has_fallen(reached.value, metrics[name], config.max_regression)
+    }
     return [
-        f"precision_at_10 is {metrics['precision_at_10']:.4f}, the published build has "
-        f"{published['precision_at_10']:.4f}, and evaluation.max_regression allows a fall of {config.max_regression}"
+        f"{name} is {metrics[name]:.4f}, build {reached.build_id} reached {reached.value:.4f}, and "
+        f"evaluation.max_regression allows a fall of {config.max_regression} (if the fall is meant, allow it once "
+        "with --set evaluation.max_regression=1)"
+        for name, reached in fallen.items()
     ]
+
+
+def has_fallen(before: float, now: float, allowed: float) -> bool:
+    """Whether a figure fell by more than is allowed; figures have six decimals, and their difference too."""
+    return round(before - now, 6) > allowed

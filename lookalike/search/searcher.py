@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lookalike.config import QueryConfig
 from lookalike.config_loading import parse_config
 from lookalike.errors import ArtifactError, EmbeddingError, ImageError, LookalikeError
+from lookalike.events import find_build, read_events
 from lookalike.files import read_json
 from lookalike.images import MAX_PIXELS, read_image_file
 from lookalike.locks import hold_shared
@@ -55,17 +56,17 @@ class Searcher:
         _check_same_embeddings(folders, len(self._index), self._rows.num_rows)
 
     @classmethod
-    def open(cls, root: Path | str, settings: Sequence[str] = ()) -> Self:
-        """The searcher of the published build below an artifact root.
+    def open(cls, root: Path | str, settings: Sequence[str] = (), *, build: str | None = None) -> Self:
+        """The searcher of a build below an artifact root: the published one, or that with the id `build`.
 
-        The limits on queries are those that the build was made with; `settings` override them,
-        each as `query.key=value`.
+        `build` may be the beginning of an id, of an experiment too. The limits on queries are those that the
+        build was made with; `settings` override them, each as `query.key=value`.
 
-        Raises ArtifactError if nothing is published there or the build is incomplete,
+        Raises ArtifactError if nothing is published there, no such build is known or it is incomplete,
         IndexFormatError if the index is damaged, EmbeddingError if index and model do not belong together.
         """
-        store = Store(Path(root))
-        record, in_use = _hold_current(store)
+        store = Store(root)
+        record, in_use = _hold_current(store) if build is None else _hold_build(store, build)
         folders = {step: store.root / relative for step, relative in record["artifacts"].items()}
         for step, folder in folders.items():
             if not folder.is_dir():
@@ -221,6 +222,19 @@ def _hold_current(store: Store) -> tuple[dict[str, Any], int | None]:
         if in_use is None or store.read_current() == record:
             return record, in_use
         os.close(in_use)
+
+
+def _hold_build(store: Store, build_id: str) -> tuple[dict[str, Any], int | None]:
+    """As `_hold_current`, for any build that was not cleared away."""
+    found = find_build(read_events(store.root), build_id).build
+    in_use = hold_shared(store.root, f"build-{found.build_id}")
+    # Only now: it may have been cleared away before the lock was held.
+    if not found.is_complete(store.root):
+        if in_use is not None:
+            os.close(in_use)
+        was = "was cleared away" if found.is_finished else "was refused after its first stage"
+        raise ArtifactError(f"build {found.build_id} {was} and cannot be queried; build it again")
+    return found.model_dump(), in_use
 
 
 def _check_same_embeddings(folders: dict[str, Path], n_indexed: int, n_rows: int) -> None:

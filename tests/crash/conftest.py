@@ -134,7 +134,8 @@ def root_before(reference: Reference, stage: str, target: Path) -> Path:
     later = steps[steps.index(stage) :] if stage in steps else []
     for step in later:
         shutil.rmtree((target / reference.new.outcome["artifacts"][step]).parent)
-    (target / "builds" / f"{reference.new.outcome['build_id']}.json").unlink()
+    for event in (target / "events").glob(f"*-{reference.new.outcome['build_id']}.json"):
+        event.unlink()
     shutil.copy2(reference.root / "current.json", target)
     return target
 

@@ -115,7 +115,7 @@ def set_clock_back(seconds: float) -> None:
             return datetime.datetime.fromtimestamp(now() - seconds, tz)
 
     time.time = lambda: now() - seconds
-    for name in ("lookalike.store", "lookalike.publishing"):
+    for name in ("lookalike.store", "lookalike.publishing", "lookalike.events"):
         sys.modules[name].datetime = EarlierDatetime  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.maintenance import clear, verify
+from lookalike.garbage import clear
+from lookalike.maintenance import verify
 from lookalike.store import Store
 from tests.crash.conftest import Reference, Zygote, leftovers, manifests, root_before
 from tests.tiny_build import answer_of
@@ -71,10 +72,18 @@ def find_point(reference: Reference, stage: str, kind: str, *, path_part: str = 
         ("download_dataset", "kill_at", "os.rename", "partial", 1),
         ("embed_all", "tear_at", "fsync", "", 1),
         ("build_lsh", "kill_at", "sync", "", 0),
-        ("publish", "kill_at", "os.rename", "builds", 0),
+        ("publish", "tear_at", "fsync", "events", 0),
+        ("publish", "kill_at", "os.rename", "events", 0),
         ("publish", "kill_at", "os.rename", "", -1),
     ],
-    ids=["while unpacking", "half a shard", "before the manifest", "before the record", "before current.json"],
+    ids=[
+        "while unpacking",
+        "half a shard",
+        "before the manifest",
+        "half an event",
+        "before the event",
+        "before current.json",
+    ],
 )
 def test_a_kill_changes_nothing_in_the_end(zygote, reference, tmp_path, stage, fault, kind, path_part, nth):
     number = find_point(reference, stage, kind, path_part=path_part, nth=nth)

@@ -16,6 +16,7 @@ from typing import Any
 from lookalike.errors import LookalikeError, describe_system_error
 from lookalike.stages import STAGES
 from tests.crash.faults import Watch, prepare
+from tests.staged import act
 from tests.tiny_build import run_build
 
 
@@ -25,13 +26,16 @@ def run_child(command: dict[str, Any], answer: Path) -> None:
     outcomes = []
     for change in prepare(command, watch):
         change()
-        outcomes.append(_try(Path(command["root"]), command["settings"], watch))
+        outcomes.append(_try(command, watch))
     answer.write_text(json.dumps({"outcomes": outcomes, "events": watch.events}))
 
 
-def _try(root: Path, settings: list[str], watch: Watch) -> dict[str, Any]:
+def _try(command: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    root = Path(command["root"])
     try:
-        return run_build(root, settings, lambda name: setattr(watch, "stage", name))
+        if "act" in command:
+            return act(root, command["act"], lambda: setattr(watch, "stage", command["act"]))
+        return run_build(root, command["settings"], lambda name: setattr(watch, "stage", name))
     except LookalikeError as error:
         return {"error": str(error)}
     except Exception as error:

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import QualityGateError
+from lookalike.events import read_events
 from lookalike.search import Searcher
 from lookalike.store import Store
+from tests.tiny_build import folder_source
+from tests.tiny_model import make_images
 
 STEPS = ["download_dataset", "fine_tune", "embed_all", "build_lsh", "evaluate_recall"]
 
@@ -99,8 +102,20 @@ def test_the_gate_refuses_and_the_old_build_stays(build, copied_root):
         build(copied_root, "index.engine=lshash3", *settings)
     assert not caught.value.outcome["published"]
     assert (copied_root / "current.json").read_bytes() == before
-    refused = json.loads((copied_root / "builds" / f"{caught.value.outcome['build_id']}.json").read_text())
-    assert refused["published"] is False
+    refused = read_events(copied_root)[-1]
+    assert (refused.kind, refused.build_id) == ("refused", caught.value.outcome["build_id"])
+
+
+def test_a_collection_that_shrank_is_refused_before_training(build, tmp_path):
+    images = make_images(tmp_path / "images")
+    root, settings = tmp_path / "root", (*folder_source(images), "evaluation.min_recall_at_10=0")
+    build(root, *settings)
+    for path in sorted(images.rglob("*.png"))[::3]:
+        path.write_bytes(b"")
+    with pytest.raises(QualityGateError, match=r"has 16 images, .* had 24, .* \(8 files were rejected: /") as caught:
+        build(root, *settings)
+    assert caught.value.outcome["steps"] == {"download_dataset": "built"}
+    assert build(root, *settings, "evaluation.max_shrinkage=1", "evaluation.max_regression=1")["published"]
 
 
 def test_a_lower_demand_publishes_without_measuring_again(build, copied_root):

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import ArtifactError
+from lookalike.events import append_event, make_current, publications, read_current, read_events
+from lookalike.garbage import clear, find_garbage
 from lookalike.locks import shared_lock
-from lookalike.maintenance import clear, find_garbage, list_builds, roll_back, verify
+from lookalike.maintenance import list_builds, roll_back, verify
+from lookalike.manifests import MANIFEST
 from lookalike.search import Searcher
-from lookalike.store import MANIFEST, Store
+from lookalike.store import Store
 from tests.tiny_build import folder_source, run_build
 from tests.tiny_model import make_images
 
@@ -23,8 +26,8 @@ def history(tmp_path_factory):
     first = run_build(folder / "root", source)
     second = run_build(folder / "root", [*source, "index.seed=1"])
     # The gate's own refusal is tested elsewhere; a record says all that counts here.
-    store = Store(folder / "root")
-    store.write_build({**store.read_current(), "build_id": "refused", "published": False}, publish=False)
+    root = folder / "root"
+    append_event(root, "refused", read_current(root).build.model_copy(update={"build_id": "refused"}), reasons=["why"])
     return folder / "root", first["build_id"], second["build_id"]
 
 
@@ -62,9 +65,9 @@ def test_no_builds_no_problems_no_garbage_in_an_empty_root(tmp_path):
 
 
 def test_rollback_goes_to_the_published_build_before_and_back_by_name(store, history):
-    assert roll_back(store, None)["build_id"] == history[1]
+    assert roll_back(store, None).build_id == history[1]
     assert Searcher.open(store.root).build_id == history[1]
-    assert roll_back(store, history[2])["build_id"] == history[2]
+    assert roll_back(store, history[2]).build_id == history[2]
     assert Searcher.open(store.root).build_id == history[2]
 
 
@@ -76,7 +79,12 @@ def test_rollback_from_the_first_build_says_that_there_is_none(store, history):
 
 @pytest.mark.parametrize(
     ("build_id", "message"),
-    [("refused", "was refused by its gate"), ("absent", "there is no build absent; there are: "), ("../x", "no build")],
+    [
+        ("refused", "was refused by its gate"),
+        ("absent", "there is no build 'absent'; there are: "),
+        ("../x", "no build"),
+        ("", "no build"),
+    ],
 )
 def test_a_wrong_rollback_is_refused_and_changes_nothing(store, build_id, message):
     before = (store.root / "current.json").read_bytes()
@@ -86,8 +94,7 @@ def test_a_wrong_rollback_is_refused_and_changes_nothing(store, build_id, messag
 
 
 def test_rollback_to_a_damaged_build_is_refused(store, history):
-    record = next(r for r in store.read_builds() if r["build_id"] == history[1])
-    flip_a_byte(store.root / record["artifacts"]["build_lsh"] / "index.json")
+    flip_a_byte(store.root / publications(read_events(store.root))[0].build.artifacts["build_lsh"] / "index.json")
     with pytest.raises(ArtifactError, match=r"is damaged \(index\.json: its content has changed\)"):
         roll_back(store, None)
 
@@ -136,8 +143,8 @@ def break_current(store: Store) -> None:
     (store.root / "current.json").write_text("[]")
 
 
-def break_record(store: Store) -> None:
-    (store.root / "builds" / "refused.json").write_text("{}")
+def break_event(store: Store) -> None:
+    next((store.root / "events").glob("*-refused.json")).write_text("{}")
 
 
 def remove_evaluation(store: Store) -> None:
@@ -159,9 +166,9 @@ def alter_image(store: Store) -> None:
         (truncate_shard, "embeddings-00000.parquet: "),
         (alter_index, "vectors.npy: its content has changed"),
         (break_manifest, "manifest.json is not valid JSON"),
-        (strip_manifest, "manifest.json was altered: it lacks files"),
+        (strip_manifest, "manifest.json is no manifest of format 1, or was altered (files)"),
         (break_current, "current.json is not the record of a build"),
-        (break_record, "refused.json is not the record of a build"),
+        (break_event, "refused.json is not the record of a build"),
         (remove_evaluation, "metrics.json: No such file"),
         (alter_image, "image blue/00.png: its bytes are not those that were indexed"),
     ],
@@ -181,9 +188,10 @@ def test_a_byte_altered_under_the_same_time_is_found_by_a_deep_verify_alone(stor
     assert any("report.md: its content has changed" in problem for problem in verify(store, deep=True))
 
 
-def test_a_damaged_record_does_not_stop_the_next_build(store, caplog):
-    break_record(store)
-    assert [record["build_id"] for record in store.read_builds()][-1] != "refused"
+def test_a_damaged_event_does_not_stop_the_next_build_and_keeps_its_number(store, caplog):
+    break_event(store)
+    assert [event.sequence for event in read_events(store.root)] == [1, 2]
+    assert append_event(store.root, "refused", read_current(store.root).build).sequence == 4
     assert "refused.json is not the record of a build; it was altered; it is left out" in caplog.text
 
 
@@ -197,7 +205,7 @@ def test_gc_keeps_the_newest_published_builds_and_what_they_share(store, history
     assert {path.split("/")[0] for path in gone} == {"build_lsh", "evaluate_recall"}
     assert verify(store, deep=True) == []
     assert [build["is_complete"] for build in list_builds(store)] == [False, True, True]
-    with pytest.raises(ArtifactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="was cleared away and cannot become current; build it again"):
         roll_back(store, history[1])
 
 
@@ -261,7 +269,8 @@ def test_gc_refuses_while_a_build_runs(store, command):
 
 
 def test_builds_keep_their_order_when_the_clock_goes_back(store, history):
-    newest = {**store.read_current(), "build_id": "later", "created_at": "1999-01-01T00:00:00+00:00"}
-    store.write_build(newest, publish=True)
+    earlier = {"build_id": "later", "created_at": "1999-01-01T00:00:00+00:00"}
+    newest = read_current(store.root).build.model_copy(update=earlier)
+    make_current(store.root, append_event(store.root, "published", newest))
     assert [build["build_id"] for build in list_builds(store)][-1] == "later"
-    assert roll_back(store, None)["build_id"] == history[2]
+    assert roll_back(store, None).build_id == history[2]

@@ -173,23 +173,6 @@ def test_sigkill_in_a_build_neither_blocks_nor_publishes(tmp_path):
     assert reference.summary == {"found": 1}
 
 
-def test_builds_are_recorded_and_only_published_ones_become_current(store):
-    assert store.read_current() is None
-    store.write_build({"build_id": "refused"}, publish=False)
-    assert store.read_current() is None
-    store.write_build({"build_id": "good"}, publish=True)
-    assert store.read_current() == {"build_id": "good", "sequence": 2}
-    assert [record["build_id"] for record in store.read_builds()] == ["refused", "good"]
-    assert sorted(path.stem for path in (store.root / "builds").iterdir()) == ["good", "refused"]
-
-
-def test_a_damaged_current_is_a_clear_error(store):
-    store.write_build({"build_id": "good"}, publish=True)
-    (store.root / "current.json").write_text("{")
-    with pytest.raises(ArtifactError, match=r"current\.json is not valid JSON"):
-        store.read_current()
-
-
 names = st.text(alphabet="abcdefghij", min_size=1, max_size=8)
 
 
