@@ -136,7 +136,9 @@ class TrainingConfig(Section):
         description="cross_entropy, or your own function of scores and class numbers: python:package.module.function",
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy")
-    precision: Precision = Field("auto", description="Arithmetic of the unfrozen stage")
+    precision: Precision = Field(
+        "auto", description="Arithmetic of the unfrozen stage; auto: bf16 where it makes timed steps clearly faster"
+    )
     unseen_labels: tuple[str, ...] = Field(
         (),
         description="Labels that the network is not taught; their images are embedded, indexed and judged all the same",

@@ -1,6 +1,7 @@
 """Whole builds without Prefect, so small that one takes a few seconds."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,28 @@ TINY_SETTINGS = (
 
 
 def run_build(
-    root: Path, settings: Sequence[str], on_stage: Callable[[str], object] = lambda name: None
+    root: Path,
+    settings: Sequence[str],
+    on_stage: Callable[[str], object] = lambda name: None,
+    around_stage: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Any]:
-    """The stages and publishing, as the flow runs them; returns the outcome, and each stage's digest and summary."""
+    """The stages and publishing, as the flow runs them; returns the outcome, and each stage's digest and summary.
+
+    `on_stage` is called with the name before each of them, and `around_stage` gives a context for each.
+    """
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
     store = Store(config.artifacts.root)
     results: dict[str, StageResult] = {}
     with shared_lock(store.root, "builds"):
         for name in STAGES:
             on_stage(name)
-            results[name] = run_stage(store, config, name, {step: done.artifact for step, done in results.items()})
+            with around_stage():
+                results[name] = run_stage(store, config, name, {step: done.artifact for step, done in results.items()})
             if name == "download_dataset":
                 refuse_if_shrunken(store, config, 0.0, results[name])
         on_stage("publish")
-        outcome = publish(store, config, results, 0.0)
+        with around_stage():
+            outcome = publish(store, config, results, 0.0)
     artifacts = {step: result.artifact for step, result in results.items()}
     return {
         **outcome,

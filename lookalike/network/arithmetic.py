@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Literal, TypeVar
 
@@ -61,6 +61,11 @@ def bf16_speedup() -> float:
     return speedup
 
 
+def bf16_may_pay(device: torch.device) -> bool:
+    """Return whether bf16 may be faster than fp32: False where it is emulated, a single step of which takes minutes."""
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else bf16_speedup() > _HOPELESS_SPEEDUP
+
+
 def _product_seconds(matrix: torch.Tensor) -> float:
     start = time.perf_counter()
     _ = matrix @ matrix
@@ -68,10 +73,32 @@ def _product_seconds(matrix: torch.Tensor) -> float:
 
 
 def autocast(device: torch.device, precision: ResolvedPrecision) -> AbstractContextManager[object]:
-    """Return a context in which layers compute in `precision` while the weights stay fp32."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    """Return a context in which layers compute in `precision`, whatever the caller has set; the weights stay fp32.
+
+    Enter it around a single call by `with`: it is a setting of the thread, which would stay if it were never left.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """Within the block torch's random numbers may be drawn and seeded; after it the caller's go on as before."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+
+
+@contextmanager
+def own_torch_state(seed: int) -> Iterator[None]:
+    """Within the block torch learns in fp32 from random numbers of `seed`, whatever autocast or gradient mode is on."""
+    with (
+        own_random_state(),
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        autocast(torch.device("cpu"), "fp32"),
+        autocast(best_device(), "fp32"),
+    ):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -98,9 +125,11 @@ def parallel_batches(
     layer, which is faster than one batch on all cores, and much faster when the cores are busy with other work.
     """
     count = resolve_workers(workers)
-    # Torch's setting is one of each thread; the default of new threads is the last setting made anywhere.
-    with one_thread():
+    try:
         yield from prefetch(function, batches, workers=count, ahead=2 * count, initializer=_use_one_thread)
+    finally:
+        # The setting is one of each thread, but the last one made anywhere is the default of all new threads.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _use_one_thread() -> None:
@@ -110,6 +139,8 @@ def _use_one_thread() -> None:
 @cache
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory instead of giving it back to the kernel; False where that is not possible.
+
+    This holds for the whole process and for good: glibc knows no other scope, and does not tell the setting before.
 
     A forward pass frees and asks for the same large blocks over and over; by default each of them is mapped,
     zeroed page by page and unmapped again, which cost half of the time of a pass in one measurement.

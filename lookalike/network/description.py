@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from lookalike.errors import ModelError
 from lookalike.files import digest_of, read_json, sha256_of_file
@@ -41,7 +41,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any], load: Callable[[Path], Tensors]) -> Tensors:
-    """Return what `load` makes of the folder's tensors; ModelError if they are missing, damaged or others."""
+    """Return what `load` makes of the folder's tensors; ModelError if they are missing, damaged, others or not fp32."""
     path = folder / WEIGHTS_NAME
     try:
         digest = sha256_of_file(path)
@@ -50,6 +50,19 @@ def read_tensors(folder: Path, description: Mapping[str, Any], load: Callable[[P
     if digest != description.get("weights_sha256"):
         raise ModelError(f"{path} does not have the digest that {DESCRIPTION_NAME} states; train the model again")
     try:
+        check_fp32(path, path)
         return load(path)
     except SafetensorError as cause:
         raise ModelError(f"{path} is no readable safetensors file ({cause}); train the model again") from cause
+
+
+def check_fp32(path: Path, shown: Path) -> None:
+    """Raise ModelError if a tensor of a safetensors file holds real numbers that are not fp32; the error says `shown`.
+
+    Weights of fewer digits would go unnoticed otherwise: every part of the network computes with them, only worse.
+    """
+    with safe_open(path, framework="numpy") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+            kind = tensors.get_slice(name).get_dtype()
+            if kind.startswith(("F", "BF")) and kind != "F32":
+                raise ModelError(f"{shown}: the tensor {name} is {kind}, expected F32 (fp32); train the model again")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from lookalike.network.description import (
     DESCRIPTION_NAME,
     FORMAT_VERSION,
     WEIGHTS_NAME,
+    check_fp32,
     fingerprint,
     read_description,
     read_tensors,
@@ -86,7 +88,8 @@ def save_model(
 ) -> None:
     """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all.
 
-    `facts` are further entries of the description, such as the classes and the accuracy.
+    `facts` are further entries of the description, such as the classes and the accuracy. Raises ModelError if a
+    tensor is not fp32.
     """
     network = network.eval().cpu()
     graph, graph_tensors = _graph_or_none(network.body, preprocessing.image_size)
@@ -94,6 +97,7 @@ def save_model(
     tensors |= {_BODY_PREFIX + name: tensor for name, tensor in graph_tensors.items()}
     with replacing(folder / WEIGHTS_NAME) as temporary:
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, temporary)
+        check_fp32(temporary, folder / WEIGHTS_NAME)
     description = {
         **facts,
         "format_version": FORMAT_VERSION,
@@ -124,8 +128,10 @@ def load_model(folder: Path, *, inner_layers: bool = False) -> StoredModel:
     tensors = read_tensors(folder, description, load_file)
     try:
         preprocessing = Preprocessing.from_json(description["preprocessing"])
-        head = HeadShape(**description["head"]).build()
-        body = _rebuild_body(description, tensors, inner_layers=inner_layers)
+        # New layers draw their initial values from torch's random numbers, which are the caller's.
+        with torch.random.fork_rng(devices=()):
+            head = HeadShape(**description["head"]).build()
+            body = _rebuild_body(description, tensors, inner_layers=inner_layers)
         head.load_state_dict(_with_prefix(tensors, "head."))
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         raise ModelError(f"{folder} holds a model whose parts do not fit together ({cause}); train it again") from cause

@@ -1,11 +1,8 @@
-"""Callbacks for fastai's training loop: the progress bar, the precision, and steps on all cores."""
+"""Callbacks for fastai's training loop: the progress bar, and the steps themselves."""
 
 import time
 from typing import Any
 
-import torch
-
-from lookalike.network.arithmetic import ResolvedPrecision, autocast
 from lookalike.training.replicas import Replicas
 
 
@@ -31,27 +28,12 @@ def progress_callback(bar: Any, seconds: list[float]) -> Any:
     return ProgressOnBar()
 
 
-def autocast_callback(device: torch.device, precision: ResolvedPrecision) -> Any:
-    """Return a fastai callback that runs the forward pass of each batch in `precision`.
-
-    fastai's own MixedPrecision is made for GPUs; bf16 needs no scaling of gradients.
-    """
-    from fastai.callback.core import Callback
-
-    class Autocast(Callback):  # type: ignore[misc]
-        def before_batch(self) -> None:
-            self.context = autocast(device, precision)
-            self.context.__enter__()
-
-        def after_pred(self) -> None:
-            self.context.__exit__(None, None, None)
-            self.learn.pred = self.learn.pred.float()
-
-    return Autocast()
-
-
 def replica_callback(replicas: Replicas) -> Any:
-    """Return a fastai callback that lets the copies compute each batch, in training and evaluation."""
+    """Return a fastai callback that computes each batch, in training and evaluation, instead of fastai's own loop.
+
+    It does all of a batch in one hook: fastai calls no later hook of a batch that one has cancelled, so that a
+    context entered in one of them and left in another would stay for ever.
+    """
     from fastai.callback.core import Callback, CancelBatchException
 
     class ReplicaSteps(Callback):  # type: ignore[misc]

@@ -10,7 +10,7 @@ import torch
 
 from lookalike.config import TrainingConfig
 from lookalike.dataset import Dataset
-from lookalike.network.arithmetic import ResolvedPrecision, best_device, resolve_precision
+from lookalike.network.arithmetic import best_device
 from lookalike.network.backbones import Body
 from lookalike.network.head import feature_layout
 from lookalike.network.model_folder import HeadShape
@@ -20,6 +20,7 @@ from lookalike.training.augmentation import Augmentation
 from lookalike.training.batches import LabelledImages
 from lookalike.training.features import FrozenLayers, ImageViews
 from lookalike.training.loop import EpochRecord
+from lookalike.training.precision import PrecisionChoice
 
 
 @dataclass
@@ -33,15 +34,15 @@ class Training:
     head_shape: HeadShape
     network: Network
     device: torch.device
-    precision: ResolvedPrecision
     folder: Path
+    precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     epochs: list[EpochRecord] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def frozen(self) -> FrozenLayers:
-        """Runs frozen layers as this training is set up."""
-        return FrozenLayers(self.device, self.precision)
+        """Runs frozen layers on this training's device, in fp32: only layers that learn may do so in bf16."""
+        return FrozenLayers(self.device, "fp32")
 
     def views(self, images: LabelledImages, augmentation: Augmentation = "none") -> ImageViews:
         """The views of some images as this training sees them."""
@@ -89,8 +90,7 @@ def prepare(
     )
     network = Network(preprocessing, body.module, head_shape.build())
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = resolve_precision(config.precision, device)
-    return Training(config, preprocessing, train, valid, head_shape, network, device, precision, folder)
+    return Training(config, preprocessing, train, valid, head_shape, network, device, folder)
 
 
 def _feature_count(body: Body, shape: tuple[int, ...]) -> int:

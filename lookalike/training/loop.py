@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.config import TrainingConfig
-from lookalike.network.arithmetic import ResolvedPrecision, one_thread
+from lookalike.network.arithmetic import one_thread
 from lookalike.network.head import Head
 from lookalike.progress import progress_bar
-from lookalike.training.callbacks import autocast_callback, progress_callback, replica_callback
+from lookalike.training.callbacks import progress_callback, replica_callback
 from lookalike.training.losses import make_loss
+from lookalike.training.precision import PrecisionChoice, choose_precision
 from lookalike.training.replicas import replica_count, replicated
 
 if TYPE_CHECKING:
@@ -51,20 +52,17 @@ def train_head(
     head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, stage: str
 ) -> list[EpochRecord]:
     """Teach a head on batches of pooled features, one-cycle, and return the table of epochs."""
-    with _quiet_fastai():
-        # They add fit_one_cycle and no_bar to Learner.
-        from fastai.callback import progress as progress
-        from fastai.callback import schedule as schedule
-        from fastai.data.core import DataLoaders
-        from fastai.learner import Learner
-        from fastai.metrics import accuracy
+    _import_fastai()
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+    from fastai.metrics import accuracy
 
-        device = next(head.parameters()).device
-        loaders = DataLoaders(train, valid, device=device)
-        loss = make_loss(config)
-        learner = Learner(loaders, HeadOnFeatures(head), loss_func=loss, metrics=accuracy)
-        with one_thread():
-            return _fit(learner, epochs, config.frozen_learning_rate, stage)
+    device = next(head.parameters()).device
+    loaders = DataLoaders(train, valid, device=device)
+    loss = make_loss(config)
+    learner = Learner(loaders, HeadOnFeatures(head), loss_func=loss, metrics=accuracy)
+    with one_thread():
+        return _fit(learner, epochs, config.frozen_learning_rate, stage)
 
 
 def train_network(
@@ -74,43 +72,36 @@ def train_network(
     valid: Iterable[Any],
     config: TrainingConfig,
     device: torch.device,
-    precision: ResolvedPrecision,
-) -> list[EpochRecord]:
-    """Teach layers of the body and the head together, one-cycle, and return the table of epochs.
+) -> tuple[list[EpochRecord], PrecisionChoice]:
+    """Teach layers of the body and the head together, one-cycle; return the table of epochs and the arithmetic used.
 
     The earlier half of the layers, the later half and the head learn at rates between the two of
     `unfrozen_learning_rates` (discriminative rates, Howard and Ruder 2018).
     """
-    with _quiet_fastai():
-        from fastai.callback import progress as progress
-        from fastai.callback import schedule as schedule
-        from fastai.data.core import DataLoaders
-        from fastai.metrics import accuracy
-        from fastai.vision.learner import vision_learner
+    _import_fastai()
+    from fastai.data.core import DataLoaders
+    from fastai.metrics import accuracy
+    from fastai.vision.learner import vision_learner
 
-        loss = make_loss(config)
-        learner = vision_learner(
-            DataLoaders(train, valid, device=device),
-            # vision_learner cuts off everything from the last pooling on, whatever its `cut` says.
-            lambda pretrained: nn.Sequential(layers, nn.AdaptiveAvgPool2d(1)),
-            normalize=False,
-            n_out=head.classes,
-            custom_head=head,
-            init=None,
-            splitter=parameter_groups,
-            loss_func=loss,
-            metrics=accuracy,
-            cbs=autocast_callback(device, precision),
-        )
-        learner.model.to(device=device, memory_format=torch.channels_last)
-        learner.unfreeze()
-        rates = slice(*config.unfrozen_learning_rates)
-        count = replica_count(config.batch_size, device)
-        if count == 1:
-            return _fit(learner, config.unfrozen_epochs, rates, "unfrozen")
-        with replicated(learner.model, loss, count, precision) as replicas:
-            learner.add_cb(replica_callback(replicas))
-            return _fit(learner, config.unfrozen_epochs, rates, "unfrozen")
+    learner = vision_learner(
+        DataLoaders(train, valid, device=device),
+        # vision_learner cuts off everything from the last pooling on, whatever its `cut` says.
+        lambda pretrained: nn.Sequential(layers, nn.AdaptiveAvgPool2d(1)),
+        normalize=False,
+        n_out=head.classes,
+        custom_head=head,
+        init=None,
+        splitter=parameter_groups,
+        loss_func=make_loss(config),
+        metrics=accuracy,
+    )
+    learner.model.to(device=device, memory_format=torch.channels_last)
+    learner.unfreeze()
+    epochs, count = config.unfrozen_epochs, replica_count(config.batch_size, device)
+    choice = choose_precision(config.precision, learner, count, epochs * len(learner.dls.train))
+    with replicated(learner.model, learner.loss_func, count, choice.precision) as replicas:
+        learner.add_cb(replica_callback(replicas))
+        return _fit(learner, epochs, slice(*config.unfrozen_learning_rates), "unfrozen"), choice
 
 
 def parameter_groups(model: nn.Module) -> list[list[nn.Parameter]]:
@@ -133,11 +124,13 @@ def _fit(learner: "Learner", epochs: int, learning_rate: Any, stage: str) -> lis
     ]
 
 
-class _quiet_fastai(warnings.catch_warnings):
-    """Hides what fastai's import and loop warn about and a user cannot change."""
+def _import_fastai() -> None:
+    """Import what the loops use, without the warnings of fastai's import, which no user can change.
 
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module="fastai")
+    The filters of warnings are those of the whole process, so they are changed for this moment only.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import fastai.callback.progress  # Adds no_bar to Learner.
+        import fastai.callback.schedule  # Adds fit_one_cycle.
+        import fastai.vision.learner  # noqa: F401

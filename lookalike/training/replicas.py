@@ -8,7 +8,7 @@ gradients and BatchNorm statistics of its own, and the statistics of the first a
 import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -27,29 +27,33 @@ def replica_count(batch_size: int, device: torch.device) -> int:
 
 
 class Replicas:
-    """Computes the loss of a batch and its gradients, on several cores; see `replicated`."""
+    """Computes the loss of a batch and its gradients in `precision`, on several cores; see `replicated`.
+
+    A single replica computes in the caller's thread, on as many of torch's threads as the caller has.
+    """
 
     def __init__(self, model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> None:
         self._models = [model, *(_sharing_copy(model) for _ in range(count - 1))]
         self._loss = loss
-        self._precision = precision
-        self._pool = ThreadPoolExecutor(count, "lookalike-replica", lambda: torch.set_num_threads(1))
+        self.precision = precision
+        self._pool = (
+            ThreadPoolExecutor(count, "lookalike-replica", lambda: torch.set_num_threads(1)) if count > 1 else None
+        )
+        self._map = self._pool.map if self._pool else map
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of a batch, and leave its gradients in the model's parameters."""
         n_chunks = min(len(self._models), max(1, len(labels) // 2))
-        chunks = zip(self._models, images.tensor_split(n_chunks), labels.tensor_split(n_chunks), strict=False)
-        shares = [
-            self._pool.submit(self._backward_share, model, some, theirs, len(theirs) / len(labels))
-            for model, some, theirs in chunks
-        ]
-        total = torch.stack([share.result() for share in shares]).sum()
+        chunks = labels.tensor_split(n_chunks)
+        weights = [len(chunk) / len(labels) for chunk in chunks]
+        losses = self._map(self._backward_share, self._models, images.tensor_split(n_chunks), chunks, weights)
+        total = torch.stack(list(losses)).sum()
         self._collect_gradients()
         return total
 
     def _backward_share(self, model: nn.Module, images: Tensor, labels: Tensor, weight: float) -> Tensor:
         with torch.enable_grad():
-            with autocast(images.device, self._precision):
+            with autocast(images.device, self.precision):
                 scores = model(images)
             loss: Tensor = self._loss(scores.float(), labels) * weight
             loss.backward()  # type: ignore[no-untyped-call]
@@ -57,14 +61,12 @@ class Replicas:
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the model's scores, the images shared among the cores; the model is in evaluation mode."""
-        shares = [
-            self._pool.submit(self._predict_share, some) for some in images.tensor_split(len(self._models)) if len(some)
-        ]
-        return torch.cat([share.result() for share in shares])
+        chunks = [chunk for chunk in images.tensor_split(len(self._models)) if len(chunk)]
+        return torch.cat(list(self._map(self._predict_share, chunks)))
 
     def _predict_share(self, images: Tensor) -> Tensor:
         # Evaluation changes nothing in the model, so that all threads can use the first copy and its statistics.
-        with torch.no_grad(), autocast(images.device, self._precision):
+        with torch.no_grad(), autocast(images.device, self.precision):
             scores: Tensor = self._models[0](images)
         return scores.float()
 
@@ -84,13 +86,14 @@ class Replicas:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=True)
+        if self._pool:
+            self._pool.shutdown(wait=True)
 
 
 @contextmanager
 def replicated(model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> Iterator[Replicas]:
     """Yield the copies of a model; at the end their threads stop and torch's number of threads is as before."""
-    with one_thread():
+    with one_thread() if count > 1 else nullcontext():
         replicas = Replicas(model, loss, count, precision)
         try:
             yield replicas

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lookalike.config import TrainingConfig
 from lookalike.dataset import Dataset, open_dataset
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.extensions import extension_digests
 from lookalike.files import digest_of
-from lookalike.network.arithmetic import keep_freed_memory
+from lookalike.network.arithmetic import keep_freed_memory, own_torch_state
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
 from lookalike.network.model_folder import save_model
 from lookalike.network.weights import load_weights
@@ -30,8 +28,7 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
     classes = taught_classes(dataset, config.unseen_labels)
     train, valid = (labelled_images(dataset, split, classes) for split in ("train", "valid"))
     _check_trainable(classes, train, valid)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    with own_torch_state(config.seed):
         backbone = find_backbone(config.backbone)
         body, origin = _pretrained_body(config, backbone)
         training = prepare(config, body, train, valid, len(classes), folder)
@@ -48,13 +45,16 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
             "initial_weights": origin,
             "accuracy": accuracy,
             "training": config.model_dump(mode="json"),
-            "training_precision": training.precision,
+            "training_precision": training.precision.precision,
             "extensions": extension_digests(config),
             "versions": _versions(),
         },
     )
     write_history(folder, training.epochs)
-    return TrainingSummary(accuracy, training.seconds, len(training.epochs), training.precision)
+    choice = training.precision
+    return TrainingSummary(
+        accuracy, training.seconds, len(training.epochs), choice.precision, dict(choice.step_seconds)
+    )
 
 
 def taught_classes(dataset: Dataset, unseen: Sequence[str]) -> list[str]:

@@ -152,15 +152,15 @@ def _train_layers(training: Training, inputs: _Inputs) -> None:
             training.train, training.preprocessing, config.batch_size, config.augmentation, shuffle_seed=config.seed
         )
         valid = ImageBatches(training.valid, training.preprocessing, config.batch_size)
-    training.epochs += train_network(
+    epochs, training.precision = train_network(
         nn.Sequential(inputs.normalize, inputs.layers),
         training.network.head,
         train,
         valid,
         config,
         training.device,
-        training.precision,
     )
+    training.epochs += epochs
 
 
 def interpolate(body: torch.nn.Module, initial: dict[str, Tensor], share: float) -> None:

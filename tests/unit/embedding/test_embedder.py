@@ -16,6 +16,8 @@ from lookalike.embedding.model import ModelReference, open_model
 from lookalike.errors import ConfigError, EmbeddingError
 from lookalike.images import open_image
 
+pytestmark = pytest.mark.draws
+
 
 @pytest.fixture(scope="module")
 def embedder(model_folder, embeddings_folder):

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -39,6 +41,16 @@ def test_parallel_batches_keep_their_order_on_one_torch_thread_each():
     found = list(parallel_batches(lambda batch: (batch, torch.get_num_threads()), range(20), workers=3))
     assert found == [(batch, 1) for batch in range(20)]
     assert torch.get_num_threads() == before
+
+
+def test_abandoned_parallel_batches_leave_the_threads_as_they_were():
+    before = torch.get_num_threads()
+    batches = parallel_batches(lambda batch: batch, range(20), workers=2)
+    assert next(batches) == 0
+    assert torch.get_num_threads() == before
+    batches.close()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before
 
 
 @pytest.mark.parametrize(

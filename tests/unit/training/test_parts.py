@@ -22,6 +22,7 @@ from lookalike.training.splitting import split_body
 from lookalike.training.steps import interpolate
 from tests.tiny_model import LABELS, tiny_training_config
 
+pytestmark = pytest.mark.draws
 PREPROCESSING = Preprocessing(32, "squish", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -185,7 +186,7 @@ def test_copies_keep_sharing_parameters_through_a_fit(monkeypatch, images):
     features = torch.rand(1, len(images), 8, 8, 3).numpy()
     train = FeatureBatches(features, images.labels, 8, shuffle_seed=0)
     config = tiny_training_config(unfrozen_epochs=2)
-    loop.train_network(layers, head, train, train, config, torch.device("cpu"), "fp32")
+    loop.train_network(layers, head, train, train, config, torch.device("cpu"))
     ((own, copies),) = made
     assert not torch.equal(layers.weight, before)
     assert [mine.data_ptr() for mine in own] == [theirs.data_ptr() for theirs in copies]

@@ -1,0 +1,96 @@
+"""Which arithmetic the unfrozen stage learns in: the one asked for, or the one in which real steps are faster."""
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from lookalike.config import Precision
+from lookalike.network.arithmetic import ResolvedPrecision, bf16_may_pay, own_random_state
+from lookalike.training.replicas import replicated
+
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+
+logger = logging.getLogger(__name__)
+
+# A gain below this is within what other programs on the machine change, and not worth the digits that bf16 lacks.
+_MIN_SPEEDUP = 1.2
+# The steps that are timed in each arithmetic: at most so many, and at most this share of those to come.
+_MOST_TIMED_STEPS = 5
+_TIMED_SHARE = 0.05
+_LONGEST_SECONDS = 5.0
+_TRIAL_LEARNING_RATE = 1e-5
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """An arithmetic, and the seconds of a training step in each that was timed; none if nothing was."""
+
+    precision: ResolvedPrecision = "fp32"
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def choose_precision(precision: Precision, learner: "Learner", count: int, steps: int) -> PrecisionChoice:
+    """Return the arithmetic for `steps` steps of a learner on `count` replicas; `auto` times some steps in both.
+
+    Nothing is learned from them: they are made on a copy of the network with an optimizer of its own, on a batch
+    that the learner gets as well, and torch's random numbers go on as before.
+    """
+    if precision != "auto":
+        return PrecisionChoice(precision)
+    device = next(learner.model.parameters()).device
+    if not bf16_may_pay(device):
+        logger.info("training precision: fp32 (this machine has no fast bf16)")
+        return PrecisionChoice()
+    with own_random_state():
+        seconds = _time_steps(learner, count, device, turns=int(steps * _TIMED_SHARE))
+    used, other = faster_precision(seconds["fp32"], seconds["bf16"])
+    logger.info("training precision: %s (%.3g s per step; %s %.3g s)", used, seconds[used], other, seconds[other])
+    return PrecisionChoice(used, {name: round(value, 6) for name, value in seconds.items()})
+
+
+def faster_precision(fp32_seconds: float, bf16_seconds: float) -> tuple[ResolvedPrecision, ResolvedPrecision]:
+    """Return the arithmetic to use for steps of these durations, and the other: bf16 only if it is clearly faster."""
+    return ("bf16", "fp32") if fp32_seconds >= _MIN_SPEEDUP * bf16_seconds else ("fp32", "bf16")
+
+
+def _time_steps(learner: "Learner", count: int, device: torch.device, turns: int) -> dict[str, float]:
+    """Return the seconds of the fastest step in each arithmetic: whatever interrupts one makes it slower."""
+    # A copy, since a loader that shuffles counts its passes.
+    images, labels = (part.to(device) for part in next(iter(copy.copy(learner.dls.train))))
+    model = copy.deepcopy(learner.model)
+    optimizer = learner.opt_func(learner.splitter(model), lr=_TRIAL_LEARNING_RATE)
+    with replicated(model, learner.loss_func, count, "fp32") as replicas:
+        replicas.set_training(True)
+
+        def step(precision: ResolvedPrecision) -> float:
+            replicas.precision = precision
+            start = time.perf_counter()
+            replicas.backward(images, labels)
+            optimizer.step()
+            optimizer.zero_grad()
+            _wait_for(device)
+            return time.perf_counter() - start
+
+        return _fastest(step, turns)
+
+
+def _fastest(step: Callable[[ResolvedPrecision], float], turns: int) -> dict[str, float]:
+    started = time.perf_counter()
+    step("fp32"), step("bf16")  # The first steps set things up.
+    seconds = {"fp32": step("fp32"), "bf16": step("bf16")}
+    for _ in range(1, min(turns, _MOST_TIMED_STEPS)):
+        if time.perf_counter() - started > _LONGEST_SECONDS:
+            break
+        seconds = {"fp32": min(seconds["fp32"], step("fp32")), "bf16": min(seconds["bf16"], step("bf16"))}
+    return seconds
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
