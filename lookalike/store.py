@@ -15,7 +15,6 @@ leaves everything after it cached.
 """
 
 import logging
-import os
 import shutil
 import time
 import uuid
@@ -27,7 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import ArtifactError
-from lookalike.files import TEMPORARY_PREFIX, digest_of, read_json, sha256_of_file, write_json_atomic
+from lookalike.files import (
+    TEMPORARY_PREFIX,
+    digest_of,
+    flush_everything,
+    read_json,
+    sha256_of_file,
+    user_path,
+    write_json_atomic,
+)
 from lookalike.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
@@ -80,10 +87,10 @@ BuildFunction = Callable[[Path], Mapping[str, Any]]
 
 
 class Store:
-    """Finds, builds and verifies artifacts below one root folder."""
+    """Finds, builds and verifies artifacts below one root folder; a relative one is looked up once, here."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path | str) -> None:
+        self.root = user_path(root).absolute()
 
     def check(self, spec: StepSpec, *, deep: bool = False) -> ArtifactReference | None:
         """The artifact of `spec`, or None if it is missing, incomplete or damaged.
@@ -208,7 +215,7 @@ class Store:
         manifest = _manifest(spec, partial, attempt, dict(summary), seconds, timed_files)
         # The files must be on the disk before the manifest says that they are. One call: an
         # fsync for each of 9,000 images takes half a minute.
-        os.sync()
+        flush_everything()
         # Only now, at the last moment: a build that is killed before can still go on in its partial folder.
         partial.rename(step_folder / attempt)
         write_json_atomic(step_folder / MANIFEST, manifest)

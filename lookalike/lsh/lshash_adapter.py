@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike.errors import LookalikeError
+from lookalike.limits import MAX_BITS, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors, nearest_first
 from lookalike.lsh.checks import (
     checked_choice,
@@ -21,7 +22,7 @@ from lookalike.lsh.checks import (
     checked_vectors,
 )
 from lookalike.lsh.content import Segment
-from lookalike.lsh.hyperplanes import MAX_BITS, MAX_TABLES, draw_hyperplanes, given_hyperplanes
+from lookalike.lsh.hyperplanes import draw_hyperplanes, given_hyperplanes
 from lookalike.lsh.search import scan_segments
 from lookalike.lsh.space import VectorSpace, mean_of_rows
 

@@ -56,7 +56,7 @@ class Searcher:
         Raises ArtifactError if nothing is published there or the build is incomplete,
         IndexFormatError if the index is damaged, EmbeddingError if index and model do not belong together.
         """
-        store = Store(Path(root))
+        store = Store(root)
         record, in_use = _hold_current(store)
         folders = {step: store.root / relative for step, relative in record["artifacts"].items()}
         for step, folder in folders.items():

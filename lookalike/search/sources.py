@@ -8,6 +8,7 @@ from PIL import Image
 
 from lookalike.config import QueryConfig
 from lookalike.errors import ImageError
+from lookalike.files import user_path
 from lookalike.images import read_image_file
 
 ImageSource = str | Path | bytes | Image.Image
@@ -42,7 +43,7 @@ def read_image_bytes(source: ImageSource, config: QueryConfig) -> bytes:
         from lookalike.fetch.image import fetch_image_bytes
 
         return fetch_image_bytes(source, config)
-    return _read_file(Path(source))
+    return _read_file(user_path(source))
 
 
 def _encode(image: Image.Image) -> bytes:
