@@ -9,7 +9,7 @@ from prefect import flow
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
 from lookalike.locks import shared_lock
-from lookalike.preflight import check_before_start
+from lookalike.preflight import check_before_start, check_used_labels
 from lookalike.publishing import publish
 from lookalike.stages import StageResult
 from lookalike.store import Store
@@ -29,14 +29,15 @@ def build(config_file: str | None = None, settings: list[str] | None = None) -> 
         config_file: a YAML file; without one, all defaults.
         settings: overrides, each as `section.key=value`.
     """
-    config = load_config(Path(config_file) if config_file else None, settings or [])
+    path = Path(config_file) if config_file else None
+    config = load_config(path, settings or [])
+    check_before_start(config, path, settings or [])
     return run_stages(config)
 
 
 def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     """Run the stages, publish, and return the outcome of the build."""
     started = time.perf_counter()
-    check_before_start(config)
     with shared_lock(config.artifacts.root, "builds"):
         results = run_in_order(config)
         return publish(Store(config.artifacts.root), config, results, started)
@@ -45,6 +46,7 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
 def run_in_order(config: LookalikeConfig) -> dict[str, StageResult]:
     """The five stages, each built or cached, by name."""
     dataset = result_of(download_dataset, config)
+    check_used_labels(config, dataset.artifact.folder)
     model = result_of(fine_tune, config, dataset)
     embeddings = result_of(embed_all, config, dataset, model)
     index = result_of(build_lsh, config, embeddings)

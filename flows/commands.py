@@ -30,7 +30,7 @@ def build(options: argparse.Namespace) -> int:
     from lookalike.preflight import check_before_start
     from lookalike.publishing import RefusedBuildError
 
-    check_before_start(config)
+    check_before_start(config, options.config, options.set)
     _quiet_prefect()
     logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
     from flows.build import build as build_flow

@@ -32,7 +32,7 @@ def experiment(config_files: list[str], settings: list[str] | None = None) -> li
 def _row(config_file: Path, settings: list[str]) -> dict[str, Any]:
     try:
         config = load_config(config_file, settings)
-        check_before_start(config)
+        check_before_start(config, config_file, settings)
         with shared_lock(config.artifacts.root, "builds"):
             return {"name": config_file.stem, "error": None, **_figures(run_in_order(config))}
     except LookalikeError as error:

@@ -163,7 +163,7 @@ def _explain_problem(details: ErrorDetails, location: tuple[str, ...]) -> str:
 
 def _is_union_branch(part: str) -> bool:
     # pydantic names the branch of a union it tried (`int`, `literal['auto']`); no key of ours looks so.
-    return part == "int" or part.startswith(("literal[", "function-"))
+    return part in {"int", "constrained-int"} or part.startswith(("literal[", "function-"))
 
 
 def _valid_keys(location: tuple[str, ...]) -> list[str]:
