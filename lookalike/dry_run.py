@@ -64,7 +64,8 @@ def _explained(what: str) -> Iterator[None]:
     except (ConfigError, _UnknownToMetaError):
         raise
     except Exception as cause:
-        if isinstance(cause, NotImplementedError) or "meta" in str(cause):
+        on_meta = torch.get_default_device().type == "meta"
+        if on_meta and (isinstance(cause, NotImplementedError) or "meta" in str(cause)):
             raise _UnknownToMetaError from cause
         raise ConfigError(f"{what}: {' '.join(str(cause).split()) or type(cause).__name__}") from cause
 
