@@ -7,6 +7,7 @@ import difflib
 import re
 import zoneinfo
 from datetime import UTC, datetime
+from functools import cache
 
 from cronsim import CronSim, CronSimError
 
@@ -21,8 +22,11 @@ def checked_cron(expression: str) -> str:
     """`expression`, if it is a cron expression of five fields that comes round at some time; else ValueError."""
     if len(expression.split()) != _FIELDS:
         raise ValueError("expected five fields (minute, hour, day, month, weekday), such as `0 3 * * *`")
+    _, _, day, _, weekday = expression.split()
     if _UNKNOWN_TO_PREFECT.search(expression):
         raise ValueError("`LW` and `5L` are not supported; `L` alone is the last day of the month")
+    if "#" in weekday and day != "*":
+        raise ValueError("a weekday such as `5#2` is not supported together with a day of the month; leave that at `*`")
     try:
         CronSim(expression, datetime.now(UTC))
     except CronSimError as error:
@@ -32,9 +36,13 @@ def checked_cron(expression: str) -> str:
 
 def checked_timezone(name: str) -> str:
     """`name`, if it is a time zone of the IANA database; else ValueError with close matches."""
-    zones = zoneinfo.available_timezones() - _NO_ZONES
-    if name not in zones:
-        close = difflib.get_close_matches(name, zones, n=3)
+    if name not in _zones():
+        close = difflib.get_close_matches(name, _zones(), n=3)
         hint = f" (did you mean {', '.join(close)}?)" if close else ", such as UTC or Europe/Berlin"
         raise ValueError(f"expected a time zone of the IANA database{hint}")
     return name
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones() - _NO_ZONES)
