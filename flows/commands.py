@@ -51,9 +51,10 @@ def build(options: argparse.Namespace) -> int:
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
     from lookalike.comparison import comparison_table, save_comparison
+    from lookalike.preflight import check_before_start
 
     for config_file in options.configs:
-        load_config(config_file, options.set)
+        check_before_start(load_config(config_file, options.set), config_file, options.set)
     _quiet_prefect()
     from flows.experiment import experiment as experiment_flow
     from flows.server import check_server

@@ -9,44 +9,26 @@ the images, the network or the machine is checked by `preflight.py`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lookalike.files import user_path
-from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
-from lookalike.schedules import checked_cron, checked_timezone
+from lookalike.setting_types import (
+    Bits,
+    Cron,
+    Fraction,
+    Pattern,
+    PositiveInt,
+    Probes,
+    Rate,
+    Seed,
+    Tables,
+    Text,
+    TimeZone,
+    UserPath,
+    Workers,
+)
 
-
-def _storable(text: str) -> str:
-    """The text, if it can stand in JSON and in file names: neither empty nor with zero bytes, and valid Unicode."""
-    if not text or "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("expected text of one character or more, without zero bytes, in valid UTF-8")
-    return text
-
-
-def _checked_pattern(pattern: str) -> str:
-    """A pattern of `dataset.exclude_paths`, without a slash at its end."""
-    if pattern.startswith("/") or not all(part not in {"", ".", ".."} for part in pattern.rstrip("/").split("/")):
-        raise ValueError("expected a name or a path below dataset.folder, with * ? [] as wildcards")
-    return pattern.rstrip("/")
-
-
-def _as_path(value: Any) -> Any:
-    return user_path(_storable(str(value))) if isinstance(value, str | Path) else value
-
-
-Text = Annotated[str, AfterValidator(_storable)]
-# `~` means the home folder in every path; relative ones start at the current folder.
-UserPath = Annotated[Path, BeforeValidator(_as_path)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
-Tables = Annotated[int, Field(ge=1, le=MAX_TABLES)]
-Probes = Annotated[int, Field(ge=1, le=MAX_PROBES)]
-Workers = Annotated[int, Field(ge=1, le=1024)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "fp32", "bf16"]
 
 CALTECH101_URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
@@ -91,7 +73,7 @@ class DatasetConfig(Section):
         description="For source `caltech101`: places to download from, tried in order",
     )
     exclude_labels: tuple[Text, ...] = Field((), description="Labels whose images are left out")
-    exclude_paths: tuple[Annotated[Text, AfterValidator(_checked_pattern)], ...] = Field(
+    exclude_paths: tuple[Pattern, ...] = Field(
         (),
         description="Patterns of files and folders that are left out, such as `thumbs`, `*.gif` or `2019/*_copy.jpg`; "
         "compared with the last parts of each path",
@@ -276,12 +258,8 @@ class QueryConfig(Section):
 class ScheduleConfig(Section):
     """`lookalike serve`: when the index is rebuilt."""
 
-    cron: Annotated[Text, AfterValidator(checked_cron)] = Field(
-        "0 3 * * *", description="Times of the rebuild, as a cron expression of five fields"
-    )
-    timezone: Annotated[Text, AfterValidator(checked_timezone)] = Field(
-        "UTC", description="Time zone of the cron expression, such as Europe/Berlin"
-    )
+    cron: Cron = Field("0 3 * * *", description="Times of the rebuild, as a cron expression of five fields")
+    timezone: TimeZone = Field("UTC", description="Time zone of the cron expression, such as Europe/Berlin")
 
 
 class LookalikeConfig(Section):

@@ -127,7 +127,10 @@ def _has_proven_network(config: LookalikeConfig) -> bool:
 
     To build the network without weights takes a fraction of a second, but its libraries take seconds to import.
     """
-    published = (Store(config.artifacts.root).find_current() or {}).get("config", {})
+    try:
+        published = (Store(config.artifacts.root).read_current() or {}).get("config", {})
+    except ArtifactError:
+        return False
     return bool(
         published.get("training") == config.training.model_dump(mode="json")
         and published.get("embedding", {}).get("layer") == config.embedding.layer

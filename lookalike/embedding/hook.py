@@ -64,4 +64,4 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     # A body has some hundred layers; its children say what they are called.
     known = ", ".join(name for name in modules if name.count(".") < 2)
-    raise ConfigError(f"embedding.layer: there is no layer {layer!r}{hint}; there are {known}, and those within them")
+    raise ConfigError(f"embedding.layer: there is no layer {layer!r}{hint}; the layers are {known}, and those within")

@@ -162,6 +162,14 @@ def test_every_command_that_reads_a_configuration_refuses_a_wrong_one(run, comma
     assert stderr.startswith(f"lookalike: {setting.partition('=')[0]}: ")
 
 
+def test_one_wrong_experiment_stops_all_before_the_first(run, tmp_path, capsys):
+    (tmp_path / "good.yaml").write_text("index:\n  n_bits: 4\n")
+    (tmp_path / "bad.yaml").write_text("embedding:\n  layer: head.pol\n")
+    settings = [argument for setting in SETTINGS for argument in ("--set", setting)]
+    assert main(["experiment", "good.yaml", "bad.yaml", *settings]) == 2
+    assert capsys.readouterr().err.startswith("lookalike: bad.yaml: embedding.layer: there is no layer 'head.pol'")
+
+
 def test_close_matches_are_suggested(run):
     for setting, hint in (
         ("training.unseen_labels=[catt]", "did you mean 'cat'?"),
