@@ -54,12 +54,12 @@ def _check(config: LookalikeConfig) -> None:
     from lookalike.dataset import source_fingerprint
     from lookalike.training import check_backbone
 
-    check_backbone(config.training)
     _check_root_is_apart(config)
     source = source_fingerprint(config.dataset, config.artifacts.root)
     _check_labels(config)
     _check_index(config.index, _image_count(config, source))
     if not _has_proven_network(config):
+        check_backbone(config.training)
         from lookalike.dry_run import check_network
 
         check_network(config.training, config.embedding.layer)
@@ -125,7 +125,7 @@ def _memory_bytes() -> int | None:
 def _has_proven_network(config: LookalikeConfig) -> bool:
     """Whether the published build was made with these settings of the network, which proves that they fit.
 
-    To build the network without weights takes a fraction of a second, but its libraries take seconds to import.
+    To build it without weights takes a fraction of a second, but to import its libraries takes some.
     """
     try:
         published = (Store(config.artifacts.root).read_current() or {}).get("config", {})

@@ -12,10 +12,8 @@ import pytest
 
 from lookalike import files
 from lookalike.dataset.archive import extract_archive
-from lookalike.dataset.threads import map_in_threads
 from lookalike.errors import DatasetError
-from lookalike.lsh.checks import available_cores
-from lookalike.network.prefetch import resolve_workers
+from lookalike.threads import available_cores, ordered_map, resolve_workers
 
 
 def mode_of(path: Path) -> int:
@@ -109,7 +107,7 @@ def test_cores_are_counted_where_a_process_is_bound_to_none(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert (available_cores(), resolve_workers("auto")) == (3, 3)
-    assert list(map_in_threads(str, range(5))) == ["0", "1", "2", "3", "4"]
+    assert list(ordered_map(str, range(5))) == ["0", "1", "2", "3", "4"]
 
 
 def test_home_folders_are_those_of_the_environment_or_of_the_user(monkeypatch):
@@ -123,12 +121,12 @@ def test_home_folders_are_those_of_the_environment_or_of_the_user(monkeypatch):
 
 def test_names_that_are_the_same_to_a_file_system_are_refused(tmp_path, monkeypatch):
     """Emulated: a file system that does not tell upper from lower case."""
-    os_open = os.open
+    path_open = Path.open
 
-    def caseless(path, flags, *rest, **options):
-        return os_open(str(path).lower() if flags & os.O_EXCL else path, flags, *rest, **options)
+    def caseless(path, mode="r", *rest):
+        return path_open(Path(str(path).lower()) if "x" in mode else path, mode, *rest)
 
-    monkeypatch.setattr(os, "open", caseless)
+    monkeypatch.setattr(Path, "open", caseless)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("cat/a.png", "cat/A.png"):
             archive.writestr(name, b"x")
