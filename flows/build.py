@@ -11,7 +11,7 @@ from prefect import flow
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
 from lookalike.locks import shared_lock
-from lookalike.preflight import check_before_start
+from lookalike.preflight import check_before_start, check_used_labels
 from lookalike.publishing import publish, refuse_if_shrunken
 from lookalike.stages import StageResult
 from lookalike.store import Store
@@ -31,14 +31,15 @@ def build(config_file: str | None = None, settings: list[str] | None = None) -> 
         config_file: a YAML file; without one, all defaults.
         settings: overrides, each as `section.key=value`.
     """
-    config = load_config(Path(config_file) if config_file else None, settings or [])
+    path = Path(config_file) if config_file else None
+    config = load_config(path, settings or [])
+    check_before_start(config, path, settings or [])
     return run_stages(config)
 
 
 def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     """Run the stages, publish, and return the outcome of the build."""
     started = time.perf_counter()
-    check_before_start(config)
     with shared_lock(config.artifacts.root, "builds"):
         store = Store(config.artifacts.root)
         results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
@@ -49,6 +50,7 @@ def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult],
     """The five stages, each built or cached, by name; `check_dataset` is called before any training."""
     dataset = result_of(download_dataset, config)
     check_dataset(dataset)
+    check_used_labels(config, dataset.artifact.folder)
     model = result_of(fine_tune, config, dataset)
     embeddings = result_of(embed_all, config, dataset, model)
     index = result_of(build_lsh, config, embeddings)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from flows import commands
 from flows.commands import FAILED, Terminated, complain
 from lookalike.errors import LookalikeError, describe_system_error
+from lookalike.files import user_path
 from lookalike.printable import PrintableFormatter, escape_unencodable, printable
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -78,7 +79,7 @@ def _add_build(parsers: Any) -> None:
 
 def _add_experiment(parsers: Any) -> None:
     parser = parsers.add_parser("experiment", help="build several configurations and compare them, publish nothing")
-    parser.add_argument("configs", nargs="+", type=Path, metavar="F", help="YAML files")
+    parser.add_argument("configs", nargs="+", type=user_path, metavar="F", help="YAML files")
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override in all")
     parser.add_argument("--output", type=_png, metavar="F.png", help="draw the comparison")
     _add_json(parser)
@@ -90,7 +91,9 @@ def _add_query(parsers: Any) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a path, an http(s) URL, or id:<image_id>")
     parser.add_argument("-n", type=_positive, default=None, metavar="N", help="neighbors of each image (default: 6)")
     parser.add_argument("--exact", action="store_true", help="compare with every image instead of asking the index")
-    parser.add_argument("--output", type=Path, metavar="F", help="write the result as a picture (.png, .jpg) or .html")
+    parser.add_argument(
+        "--output", type=user_path, metavar="F", help="write the result as a picture (.png, .jpg) or .html"
+    )
     parser.add_argument("--show", action="store_true", help="open the picture in a viewer")
     _add_root(parser)
     parser.add_argument("--build", metavar="ID", help="ask this build or experiment instead of the published one")
@@ -147,12 +150,14 @@ def _add_maintenance(parsers: Any) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="F", help="a YAML file; without one, all defaults")
+    parser.add_argument("--config", type=user_path, metavar="F", help="a YAML file; without one, all defaults")
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override one setting")
 
 
 def _add_root(parser: argparse.ArgumentParser, default: Path | None = Path("artifacts")) -> None:
-    parser.add_argument("--root", type=Path, default=default, metavar="DIR", help="artifact root (default: artifacts)")
+    parser.add_argument(
+        "--root", type=user_path, default=default, metavar="DIR", help="artifact root (default: artifacts)"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +177,7 @@ def _positive(text: str) -> int:
 def _png(text: str) -> Path:
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"expected a file ending in .png, got {text!r}")
-    return Path(text)
+    return user_path(text)
 
 
 def _log_to_stderr() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
-from lookalike.errors import ConfigError, describe_system_error
+from lookalike.errors import describe_system_error
 from lookalike.printable import json_text, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build(options: argparse.Namespace) -> int:
     from lookalike.preflight import check_before_start
     from lookalike.publishing import RefusedBuildError
 
-    check_before_start(config)
+    check_before_start(config, options.config, options.set)
     _quiet_prefect()
     logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
     from flows.build import build as build_flow
@@ -55,13 +55,11 @@ def build(options: argparse.Namespace) -> int:
 
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
-    from lookalike.comparison import comparison_table, error_of, save_comparison
+    from lookalike.comparison import comparison_table, save_comparison
+    from lookalike.preflight import check_before_start
 
     for config_file in options.configs:
-        try:
-            load_config(config_file, options.set)
-        except ConfigError as error:
-            raise ConfigError(error_of(config_file, error)) from error
+        check_before_start(load_config(config_file, options.set), config_file, options.set)
     _quiet_prefect()
     from flows.experiment import experiment as experiment_flow
     from flows.server import check_server

@@ -38,7 +38,7 @@ def _row(config_file: Path, settings: list[str]) -> dict[str, Any]:
     name = config_file.stem
     try:
         config = load_config(config_file, settings)
-        check_before_start(config)
+        check_before_start(config, config_file, settings)
         with shared_lock(config.artifacts.root, "builds"):
             store = Store(config.artifacts.root)
             results = run_in_order(config, partial(warn_if_shrunken, store, config))

@@ -4,7 +4,8 @@ Sections and the stages they belong to: `dataset` (download_dataset), `training`
 `embedding` (embed_all), `index` (build_lsh), `evaluation` (evaluate_recall). `artifacts`, `query`
 and `schedule` belong to no stage: changing them rebuilds nothing.
 
-Reading YAML, `--set` overrides and the error messages stand in `config_loading.py`.
+Reading YAML, `--set` overrides and the error messages stand in `config_loading.py`; what depends on
+the images, the network or the machine is checked by `preflight.py`.
 """
 
 from pathlib import Path
@@ -12,11 +13,22 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Bits = Annotated[int, Field(ge=1, le=62)]
-Workers = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+from lookalike.setting_types import (
+    Bits,
+    Cron,
+    Fraction,
+    Pattern,
+    PositiveInt,
+    Probes,
+    Rate,
+    Seed,
+    Tables,
+    Text,
+    TimeZone,
+    UserPath,
+    Workers,
+)
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 CALTECH101_URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
@@ -26,21 +38,21 @@ CALTECH101_FASTAI_URL = "https://s3.amazonaws.com/fast-ai-imageclas/caltech_101.
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key is an error."""
+    """Base of every section: immutable, and an unknown key, infinity or NaN is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ArtifactsConfig(Section):
     """Where everything that the pipeline writes goes."""
 
-    root: Path = Field(Path("artifacts"), description="Folder of all artifacts")
+    root: UserPath = Field(Path("artifacts"), description="Folder of all artifacts")
 
 
 class Mirror(Section):
     """One place that serves the dataset's archive, with its checksum where it is known."""
 
-    url: str
+    url: str = Field(pattern=r"^https?://[^\s/]")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
@@ -49,17 +61,23 @@ class DatasetConfig(Section):
     """Stage download_dataset: which images, and how they are split."""
 
     source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Where the images come from")
-    folder: Path | None = Field(None, description="For source `folder`: one sub-folder a label")
-    archive: Path | None = Field(
+    folder: UserPath | None = Field(None, description="For source `folder`: one sub-folder a label")
+    archive: UserPath | None = Field(
         None,
         description="For source `caltech101`: a local archive or folder, "
         "instead of a download (default: $LOOKALIKE_CALTECH101)",
     )
     mirrors: tuple[Mirror, ...] = Field(
         (Mirror(url=CALTECH101_URL, md5=CALTECH101_MD5), Mirror(url=CALTECH101_FASTAI_URL)),
+        min_length=1,
         description="For source `caltech101`: places to download from, tried in order",
     )
-    exclude_labels: tuple[str, ...] = Field((), description="Labels whose images are left out")
+    exclude_labels: tuple[Text, ...] = Field((), description="Labels whose images are left out")
+    exclude_paths: tuple[Pattern, ...] = Field(
+        (),
+        description="Patterns of files and folders that are left out, such as `thumbs`, `*.gif` or `2019/*_copy.jpg`; "
+        "compared with the last parts of each path",
+    )
     max_pixels: PositiveInt = Field(
         120_000_000, description="Images with more pixels than this are not read, as queries neither"
     )
@@ -74,20 +92,26 @@ class DatasetConfig(Section):
     synthetic_images_per_label: int = Field(50, ge=2, description="For source `synthetic`: images of each label")
 
     @model_validator(mode="after")
-    def _folder_is_named(self) -> "DatasetConfig":
+    def _location_fits_the_source(self) -> "DatasetConfig":
         if self.source == "folder" and self.folder is None:
             raise ValueError("source is `folder`, so dataset.folder must name the folder of images")
+        for name, value, source in (("folder", self.folder, "folder"), ("archive", self.archive, "caltech101")):
+            if value is not None and self.source != source:
+                raise ValueError(
+                    f"{name} is {str(value)!r}, but source is `{self.source}`, which does not read it; "
+                    f"set dataset.source to `{source}`, or leave dataset.{name} empty"
+                )
         return self
 
 
 class TrainingConfig(Section):
     """Stage fine_tune: the network, its initial weights, and how it is taught."""
 
-    backbone: str = Field(
+    backbone: Text = Field(
         "resnet34",
         description="Any torchvision or timm network by name, or your own function: python:package.module.function",
     )
-    weights: str = Field(
+    weights: Text = Field(
         "imagenet",
         description="imagenet | none | package:NAME | a file | a URL (with weights_sha256)",
     )
@@ -96,7 +120,7 @@ class TrainingConfig(Section):
     resize: Literal["squish", "crop"] = Field(
         "squish", description="squish keeps the whole image, crop keeps its aspect ratio and cuts the middle"
     )
-    embedding_units: int = Field(512, ge=2, description="Width of the layer that becomes the embedding")
+    embedding_units: int = Field(512, ge=2, le=65_536, description="Width of the layer that becomes the embedding")
     kept_units: int = Field(
         0,
         ge=0,
@@ -109,14 +133,15 @@ class TrainingConfig(Section):
         "linear", description="cosine scores classes by angle, which groups the embeddings of a class more tightly"
     )
     dropout: float = Field(0.25, ge=0.0, lt=1.0, description="Share of pooled features dropped while learning")
-    batch_size: PositiveInt = Field(64, description="Images a training step")
+    # With one image alone, BatchNorm has nothing to compare it with.
+    batch_size: int = Field(64, ge=2, description="Images a training step")
     frozen_epochs: int = Field(5, ge=0, description="Epochs in which only the head learns")
-    frozen_learning_rate: float = Field(1e-2, gt=0.0, description="Largest rate of the frozen stage")
+    frozen_learning_rate: Rate = Field(1e-2, description="Largest rate of the frozen stage")
     unfrozen_epochs: int = Field(5, ge=0, description="Epochs in which all layers learn")
-    unfrozen_learning_rates: tuple[float, float] = Field(
+    unfrozen_learning_rates: tuple[Rate, Rate] = Field(
         (1e-5, 2e-3), description="Largest rates of the first and the last layers in the unfrozen stage"
     )
-    first_trained_layer: str | None = Field(
+    first_trained_layer: Text | None = Field(
         None,
         description="Unfrozen stage: layers of the body before this one stay frozen, and what they make of the images "
         "is computed once; by default all layers learn",
@@ -130,7 +155,7 @@ class TrainingConfig(Section):
     final_head_epochs: int = Field(
         0, ge=0, description="Epochs of a fresh head on the features of the final body; 0 keeps the head as it is"
     )
-    loss: str = Field(
+    loss: Text = Field(
         "cross_entropy",
         pattern=r"^(cross_entropy|python:.+)$",
         description="cross_entropy, or your own function of scores and class numbers: python:package.module.function",
@@ -139,7 +164,7 @@ class TrainingConfig(Section):
     precision: Precision = Field(
         "auto", description="Arithmetic of the unfrozen stage; auto: bf16 where it makes timed steps clearly faster"
     )
-    unseen_labels: tuple[str, ...] = Field(
+    unseen_labels: tuple[Text, ...] = Field(
         (),
         description="Labels that the network is not taught; their images are embedded, indexed and judged all the same",
     )
@@ -148,6 +173,12 @@ class TrainingConfig(Section):
         description="When the images have changed: train anew, only if there are new labels, or keep the model",
     )
     seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
+
+    @model_validator(mode="after")
+    def _checksum_has_a_file(self) -> "TrainingConfig":
+        if self.weights_sha256 is not None and self.weights in {"imagenet", "none"}:
+            raise ValueError(f"weights_sha256 is the checksum of a file or URL, but weights is `{self.weights}`")
+        return self
 
     @model_validator(mode="after")
     def _some_units_learn(self) -> "TrainingConfig":
@@ -162,7 +193,7 @@ class TrainingConfig(Section):
 class EmbeddingConfig(Section):
     """Stage embed_all: which layer is hooked, and how the work is cut up."""
 
-    layer: str = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
+    layer: Text = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
     precision: Precision = Field("auto", description="Arithmetic of the forward pass")
     batch_size: PositiveInt | Literal["auto"] = Field(
         "auto", description="Images a forward pass; auto: few on a processor, whose caches are small, many on a GPU"
@@ -182,8 +213,8 @@ class IndexConfig(Section):
     metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance by which neighbors are ranked")
     center: bool = Field(True, description="Subtract the mean of the vectors first")
     n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes a table (lshash: hash_size)")
-    n_tables: PositiveInt | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
-    probes: PositiveInt | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
+    n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
+    probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
     seed: Seed = Field(0, description="Seed of the hyperplanes")
 
@@ -196,14 +227,14 @@ class EvaluationConfig(Section):
     lshash3_queries: int = Field(100, ge=0, description="Queries put to the lshash3 baseline; 0 leaves it out")
     lshash3_max_vectors: int = Field(50_000, ge=0, description="Collections larger than this leave the baseline out")
     lshash3_n_bits: Bits = Field(10, description="Hyperplanes a table of the lshash3 baseline")
-    lshash3_n_tables: PositiveInt = Field(5, description="Hash tables of the lshash3 baseline")
+    lshash3_n_tables: Tables = Field(5, description="Hash tables of the lshash3 baseline")
     distorted_queries: int = Field(
         0, ge=0, description="Held-out images that ask once more, strongly distorted, as photographs from elsewhere"
     )
-    same_labels: tuple[tuple[str, ...], ...] = Field(
+    same_labels: tuple[Annotated[tuple[Text, ...], Field(min_length=2)], ...] = Field(
         (), description="Groups of labels that name one thing; precision is reported with and without them"
     )
-    background_labels: tuple[str, ...] = Field(
+    background_labels: tuple[Text, ...] = Field(
         (), description="Labels that name nothing; precision is reported with and without them"
     )
     min_recall_at_10: Fraction = Field(0.9, description="Below it nothing is published, and the exit code is 3")
@@ -216,6 +247,14 @@ class EvaluationConfig(Section):
         0.1, description="Share of the images of the published build that the same collection may lose"
     )
 
+    @model_validator(mode="after")
+    def _labels_are_in_one_group(self) -> "EvaluationConfig":
+        named = [label for group in self.same_labels for label in group]
+        repeated = sorted({label for label in named if named.count(label) > 1})
+        if repeated:
+            raise ValueError(f"same_labels names {', '.join(map(repr, repeated))} more than once")
+        return self
+
     # What the gate demands changes no figure, so it stands outside the stage's cache key.
     GATE_KEYS: ClassVar[frozenset[str]] = frozenset({"min_recall_at_10", "max_regression", "max_shrinkage"})
 
@@ -224,7 +263,7 @@ class QueryConfig(Section):
     """The query flow: what an image may cost."""
 
     n: PositiveInt = Field(6, description="Neighbors returned when a query names no number")
-    timeout_seconds: float = Field(20.0, gt=0.0, description="Time that fetching a URL may take in all")
+    timeout_seconds: float = Field(20.0, gt=0.0, le=3600.0, description="Time that fetching a URL may take in all")
     max_bytes: PositiveInt = Field(20_000_000, description="Largest image file that a URL may send")
     max_redirects: int = Field(3, ge=0, description="Redirects that a URL may take")
     allow_private_addresses: bool = Field(False, description="Let URLs reach this machine and private networks")
@@ -233,8 +272,8 @@ class QueryConfig(Section):
 class ScheduleConfig(Section):
     """`lookalike serve`: when the index is rebuilt."""
 
-    cron: str = Field("0 3 * * *", description="Times of the rebuild, as a cron expression")
-    timezone: str = Field("UTC", description="Time zone of the cron expression")
+    cron: Cron = Field("0 3 * * *", description="Times of the rebuild, as a cron expression of five fields")
+    timezone: TimeZone = Field("UTC", description="Time zone of the cron expression, such as Europe/Berlin")
 
 
 class LookalikeConfig(Section):

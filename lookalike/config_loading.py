@@ -1,23 +1,37 @@
 """Reading the configuration: a YAML file, then `section.key=value` overrides, checked as one.
 
-Every mistake becomes a `ConfigError` of one line that names the key, says what came, and lists
-what would be valid.
+YAML gives the structure, and every single value arrives as the text that stands in the file: the type
+of its setting says whether it is a number, a switch, a path or text. So a folder may be called 2021, and
+017 is seventeen. In an override the text after `=` is the value, to the letter; only lists are YAML.
+
+Every mistake becomes a `ConfigError` of one line that names the file and the key, says what came, and
+lists what would be valid.
 """
 
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lookalike.config import LookalikeConfig
 from lookalike.errors import ConfigError
+from lookalike.files import user_path
+from lookalike.plain_yaml import load_plain_yaml
 
 # Beside the sections: the file, relative to the one that says so, whose settings are the defaults of this one.
 _EXTENDS = "extends"
+_LONGEST_VALUE_SHOWN = 80
+# In place of what pydantic says of these.
+_EXPECTED = {
+    "tuple_type": "expected a list, such as [a, b]",
+    "string_type": "expected text; put it in quotes if it looks like a list, a mapping or null",
+}
+# Where a value stands: ("section",) or ("section", "key"), and the file that has it.
+_Origins = dict[tuple[str, ...], Path]
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
@@ -26,95 +40,133 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Look
     A file that `extends` another one holds only what it changes. Raises ConfigError for a missing or malformed
     file, an unknown key, a wrong type or value.
     """
-    return parse_config(_read_extended(path) if path is not None else {}, overrides)
+    origins: _Origins = {}
+    values = _read_extended(user_path(path), origins) if path is not None else {}
+    return _checked(values, overrides, origins)
 
 
 def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> LookalikeConfig:
     """The configuration of plain values by section, with overrides on top; raises as `load_config` does."""
+    return _checked(values, overrides, {})
+
+
+def _checked(values: Mapping[str, Any], overrides: Iterable[str], origins: _Origins) -> LookalikeConfig:
     values = {section: dict(keys) if isinstance(keys, Mapping) else keys for section, keys in values.items()}
     for override in overrides:
-        _apply_override(values, override)
+        _apply_override(values, override, origins)
     try:
         return LookalikeConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        problems = [_explain(details, origins) for details in error.errors(include_url=False)]
+        raise ConfigError("; ".join(problems)) from error
 
 
-def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_extended(path: Path, origins: _Origins, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
     values = _read_yaml(path)
     base = values.pop(_EXTENDS, None)
-    if base is None:
-        return values
-    if not isinstance(base, str) or path.resolve() in extending:
-        raise ConfigError(f"the configuration {path}: `extends` must name another file, not itself, got {base!r}")
-    merged = _read_extended(path.parent / base, (*extending, path.resolve()))
+    merged: dict[str, Any] = {}
+    if base is not None:
+        if not isinstance(base, str) or path.resolve() in extending:
+            raise ConfigError(f"{path}: `extends` must name another file, not itself, got {_shown(base)}")
+        merged = _read_extended(path.parent / user_path(base), origins, (*extending, path.resolve()))
     for section, keys in values.items():
         under = merged.get(section)
         merged[section] = {**under, **keys} if isinstance(under, dict) and isinstance(keys, dict) else keys
+        origins[(section,)] = path
+        origins |= {(section, key): path for key in keys} if isinstance(keys, dict) else {}
     return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_plain_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        hint = "" if "already" in str(error) else "; text with special characters needs quotes"
+        raise ConfigError(f"the configuration {path} is not valid YAML: {error}{hint}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_sections())}), not one value")
     # A section whose keys are all commented out reads as null; it means "all defaults".
-    return {section: {} if values is None and section != _EXTENDS else values for section, values in content.items()}
+    return {section: {} if keys is None and _section(section) else keys for section, keys in content.items()}
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str, origins: _Origins) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
-    if not (equals and dot and section and key):
-        raise ConfigError(f"--set expects section.key=value, got {override!r}; for example index.n_bits=16")
-    if section not in _sections():
+    model = _section(section)
+    if not (equals and section and (key if dot else _is_single(section))):
+        raise ConfigError(f"--set expects section.key=value, got {_shown(override)}; for example index.n_bits=16")
+    if not dot:
+        values[section] = text
+    elif model is None:
         raise ConfigError(_unknown(section, _sections(), "section"))
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {name}: {text!r} is not a valid YAML value") from error
-    target = values.setdefault(section, {})
-    if not isinstance(target, dict):
-        raise ConfigError(f"{section}: expected a section of keys, got {target!r}")
-    target[key] = value
+    else:
+        target = values.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{section}: expected a section of keys, got {_shown(target)}")
+        target[key] = _value_of(model, section, key, text)
+    # What is wrong from here on is no fault of the file.
+    origins.pop((section, key), None)
+    origins.pop((section,), None)
+
+
+def _value_of(model: type[BaseModel], section: str, key: str, text: str) -> Any:
+    """The value of an override: a list as YAML, everything else as it is; nothing means null where that is valid."""
+    kinds = _kinds(model.model_fields[key]) if key in model.model_fields else set()
+    if tuple in kinds:
+        try:
+            return load_plain_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"{section}.{key}: a list is written [a, b], got {_shown(text)} ({error})") from error
+    return None if text == "" and type(None) in kinds else text
+
+
+def _kinds(field: FieldInfo) -> set[Any]:
+    """The plain types that a setting may have."""
+    return {get_origin(kind) or kind for kind in (field.annotation, *get_args(field.annotation))}
 
 
 def _sections() -> list[str]:
     return list(LookalikeConfig.model_fields)
 
 
-def _explain(error: ValidationError) -> str:
-    problems = [_explain_one(details) for details in error.errors(include_url=False)]
-    return "; ".join(problems)
+def _section(name: str) -> type[BaseModel] | None:
+    return _model_of(LookalikeConfig, name) if name in LookalikeConfig.model_fields else None
 
 
-def _explain_one(details: ErrorDetails) -> str:
-    location = [str(part) for part in details["loc"] if not _is_union_branch(str(part))]
-    key = ".".join(location)
+def _is_single(name: str) -> bool:
+    """Whether a name at the top of a file is one setting, and no section of them."""
+    return name in LookalikeConfig.model_fields and _section(name) is None
+
+
+def _explain(details: ErrorDetails, origins: _Origins) -> str:
+    location = tuple(str(part) for part in details["loc"] if not _is_union_branch(str(part)))
+    origin = origins.get(location[:2])
+    return f"{origin}: {_explain_problem(details, location)}" if origin else _explain_problem(details, location)
+
+
+def _explain_problem(details: ErrorDetails, location: tuple[str, ...]) -> str:
+    key = _printable(".".join(location))
     if details["type"] == "extra_forbidden":
         return _unknown(key, _valid_keys(location[:-1]), "key")
-    message = details["msg"].removeprefix("Value error, ")
+    message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
     if details["type"] == "model_type":
-        return f"{key}: expected a section of keys, got {details['input']!r}"
+        return f"{key}: expected a section of keys, got {_shown(details['input'])}"
     if isinstance(details["input"], Mapping):
         return f"{key}: {message}"
-    return f"{key}: {message[:1].lower()}{message[1:]}, got {details['input']!r}"
+    return f"{key}: {message[:1].lower()}{message[1:]}, got {_shown(details['input'])}"
 
 
 def _is_union_branch(part: str) -> bool:
     # pydantic names the branch of a union it tried (`int`, `literal['auto']`); no key of ours looks so.
-    return part == "int" or part.startswith(("literal[", "function-"))
+    return part in {"int", "constrained-int"} or part.startswith(("literal[", "function-"))
 
 
-def _valid_keys(location: list[str]) -> list[str]:
+def _valid_keys(location: tuple[str, ...]) -> list[str]:
     model: type[BaseModel] | None = LookalikeConfig
     for part in location:
         model = _model_of(model, part)
@@ -134,4 +186,14 @@ def _model_of(model: type[BaseModel] | None, part: str) -> type[BaseModel] | Non
 def _unknown(name: str, valid: list[str], what: str) -> str:
     close = difflib.get_close_matches(name.rpartition(".")[2], valid, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown {what} {name}{hint}; valid: {', '.join(valid)}"
+    return f"unknown {what} {_printable(name)}{hint}; valid: {', '.join(valid)}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE_SHOWN else f"{text[: _LONGEST_VALUE_SHOWN - 4]} ..."
+
+
+def _printable(name: str) -> str:
+    """A key as it is, or escaped and shortened if it is not one that a person would write."""
+    return name if name.isprintable() and len(name) <= _LONGEST_VALUE_SHOWN else _shown(name)

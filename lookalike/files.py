@@ -1,15 +1,30 @@
 """Small file helpers that every stage shares: atomic writes and digests."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 TEMPORARY_PREFIX = ".tmp-"
+# What file systems answer that have nothing to flush or to reserve (some network mounts and FUSE).
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+_PIECE_BYTES = 2**20
+
+
+def user_path(path: Path | str) -> Path:
+    """A path as a person gives it: `~` and `~name` at its start are home folders, if there is such a user."""
+    # Not Path.expanduser, which raises for an unknown user instead of leaving the name as it is.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of `path`, short, so that a long name of `path` cannot overflow the limit on names."""
+    return path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}"
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -41,13 +56,11 @@ def replacing(path: Path) -> Iterator[Path]:
     file is removed and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of our own, so that a very long target name cannot overflow the limit on names.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_beside(path)
+    # Made here, so that whoever fills it leaves it with the rights that the umask grants.
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o644)
         flush_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
@@ -78,12 +91,21 @@ def read_json(path: Path, error: Callable[[str], Exception]) -> Any:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Force a file's content (or a folder's entries) to the disk."""
+    """Force a file's content (or a folder's entries) to the disk, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)
+
+
+def flush_everything() -> None:
+    """Force all that was written to the disk, in one call, where the system has it."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def reserve_disk(path: Path) -> None:
@@ -92,4 +114,23 @@ def reserve_disk(path: Path) -> None:
     Writing to a memory-mapped file on a full disk would kill the process instead (SIGBUS).
     """
     with path.open("r+b") as stream:
-        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except AttributeError:  # macOS
+            _write_again(stream)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            _write_again(stream)
+
+
+def _write_again(stream: IO[bytes]) -> None:
+    """Write a file's content in place once more: holes, which read as zeros, get their room by that."""
+    position = 0
+    while piece := stream.read(_PIECE_BYTES):
+        stream.seek(position)
+        stream.write(piece)
+        position += len(piece)
+        stream.seek(position)
+    stream.flush()
+    os.fsync(stream.fileno())

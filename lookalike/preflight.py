@@ -1,24 +1,43 @@
 """What can be checked before a build starts, so that a typo costs a second and not an hour."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from lookalike.config import LookalikeConfig
-from lookalike.errors import ArtifactError
+from lookalike.config import IndexConfig, LookalikeConfig
+from lookalike.errors import ArtifactError, ConfigError
+from lookalike.store import Store
+
+_LSHASH3_BYTES_A_VECTOR = 16_000
 
 
-def check_before_start(config: LookalikeConfig) -> None:
-    """Check everything that needs no work: source of images, backbone, weights, artifact root.
+def check_before_start(config: LookalikeConfig, config_file: Path | None = None, settings: Sequence[str] = ()) -> None:
+    """Check everything that needs no work: images, labels, network, weights, index, artifact root.
 
-    Raises ConfigError or DatasetError for a source that is missing or empty, ConfigError for a
-    backbone or weights that do not exist, ArtifactError for a root that cannot be written.
+    Raises ConfigError for settings that cannot work, naming `config_file` unless the key is one of `settings`
+    (each as `section.key=value`); DatasetError for a source without files; ArtifactError for a root that cannot be
+    written.
     """
-    from lookalike.dataset import source_fingerprint
-    from lookalike.training import check_backbone
+    try:
+        _check(config)
+    except ConfigError as error:
+        key = str(error).partition(":")[0]
+        if config_file is None or any(setting.startswith(f"{key}=") for setting in settings):
+            raise
+        raise ConfigError(f"{config_file}: {error}") from error
 
-    check_backbone(config.training)
-    source_fingerprint(config.dataset)
-    check_root(config.artifacts.root)
+
+def check_used_labels(config: LookalikeConfig, dataset_folder: Path) -> None:
+    """Check the labels that the settings name against those of a stored dataset; raises ConfigError.
+
+    This is for a source that had to be downloaded before its labels were known.
+    """
+    from lookalike.dataset import open_dataset
+    from lookalike.dataset.labels import check_used_labels, names_labels
+
+    if names_labels(config):
+        check_used_labels(config, open_dataset(dataset_folder).classes)
 
 
 def check_root(root: Path) -> None:
@@ -29,3 +48,90 @@ def check_root(root: Path) -> None:
         raise ArtifactError(f"cannot make the artifact root {root}: {error.strerror or error}") from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise ArtifactError(f"the artifact root {root} cannot be written; choose another with artifacts.root")
+
+
+def _check(config: LookalikeConfig) -> None:
+    from lookalike.dataset import source_fingerprint
+    from lookalike.training import check_backbone
+
+    _check_root_is_apart(config)
+    source = source_fingerprint(config.dataset, config.artifacts.root)
+    _check_labels(config)
+    _check_index(config.index, _image_count(config, source))
+    if not _has_proven_network(config):
+        check_backbone(config.training)
+        from lookalike.dry_run import check_network
+
+        check_network(config.training, config.embedding.layer)
+    check_root(config.artifacts.root)
+
+
+def _check_root_is_apart(config: LookalikeConfig) -> None:
+    root, folder = config.artifacts.root, config.dataset.folder
+    if folder is not None and root.resolve() == folder.resolve():
+        raise ConfigError(f"artifacts.root: {root} is the folder of images itself; choose another, or one within it")
+
+
+def _check_labels(config: LookalikeConfig) -> None:
+    from lookalike.dataset import labels
+
+    if not labels.names_labels(config):
+        return
+    found = labels.source_labels(config.dataset, config.artifacts.root)
+    if found is not None:
+        excluded = config.dataset.exclude_labels
+        labels.check_excluded_labels(excluded, found)
+        labels.check_used_labels(config, found - set(excluded))
+
+
+def _image_count(config: LookalikeConfig, source: dict[str, Any]) -> int:
+    """The number of images, as far as it is known."""
+    if config.dataset.source == "synthetic":
+        return config.dataset.synthetic_labels * config.dataset.synthetic_images_per_label
+    return int(source.get("n_files", 0))
+
+
+def _check_index(config: IndexConfig, n_images: int) -> None:
+    if config.engine == "lshash3":
+        from lookalike.lsh.lshash_adapter import import_lshash
+
+        import_lshash()
+    needed, memory = n_images * _index_bytes_a_vector(config), _memory_bytes()
+    if memory is not None and needed > memory:
+        raise ConfigError(
+            f"index.n_tables: {config.n_tables} tables of {config.n_bits} bits (engine {config.engine}) need about "
+            f"{needed / 1e9:.0f} GB for {n_images:,} images, and this machine has {memory / 1e9:.0f} GB"
+        )
+
+
+def _index_bytes_a_vector(config: IndexConfig) -> int:
+    """What the index holds in memory for a vector, at the least, beside the vector itself."""
+    if config.engine == "lshash3":
+        return _LSHASH3_BYTES_A_VECTOR
+    n_tables = 1 if config.n_tables == "auto" else config.n_tables
+    n_bits = 1 if config.n_bits == "auto" else config.n_bits
+    # A row number of 4 bytes in each table, and a bit of the sketch for each hyperplane.
+    return n_tables * 4 + n_tables * n_bits // 8
+
+
+def _memory_bytes() -> int | None:
+    """The memory of this machine, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _has_proven_network(config: LookalikeConfig) -> bool:
+    """Whether the published build was made with these settings of the network, which proves that they fit.
+
+    To build it without weights takes a fraction of a second, but to import its libraries takes some.
+    """
+    try:
+        published = (Store(config.artifacts.root).read_current() or {}).get("config", {})
+    except ArtifactError:
+        return False
+    return bool(
+        published.get("training") == config.training.model_dump(mode="json")
+        and published.get("embedding", {}).get("layer") == config.embedding.layer
+    )

@@ -129,7 +129,10 @@ def _fine_tune_settings(config: LookalikeConfig) -> dict[str, Any]:
 def _dataset_settings(config: LookalikeConfig) -> dict[str, Any]:
     from lookalike.dataset import source_fingerprint
 
-    return {**config.dataset.model_dump(mode="json"), "content": source_fingerprint(config.dataset)}
+    return {
+        **config.dataset.model_dump(mode="json"),
+        "content": source_fingerprint(config.dataset, config.artifacts.root),
+    }
 
 
 def _embedding_settings(config: LookalikeConfig) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def _evaluation_settings(config: LookalikeConfig) -> dict[str, Any]:
 def _download_dataset(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
     from lookalike.dataset import download_dataset
 
-    return asdict(download_dataset(config.dataset, folder, root / "downloads"))
+    return asdict(download_dataset(config.dataset, folder, root / "downloads", root))
 
 
 def _fine_tune(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:

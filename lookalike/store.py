@@ -29,7 +29,14 @@ from typing import Any
 
 from lookalike.errors import ArtifactError
 from lookalike.events import current_record, read_current
-from lookalike.files import TEMPORARY_PREFIX, digest_of, sha256_of_file, write_json_atomic
+from lookalike.files import (
+    TEMPORARY_PREFIX,
+    digest_of,
+    flush_everything,
+    sha256_of_file,
+    user_path,
+    write_json_atomic,
+)
 from lookalike.locks import exclusive_lock
 from lookalike.manifests import FORMAT_VERSION, MANIFEST, damaged_files, read_manifest
 
@@ -79,11 +86,11 @@ BuildFunction = Callable[[Path], Mapping[str, Any]]
 
 
 class Store:
-    """Finds, builds and verifies artifacts below one root folder."""
+    """Finds, builds and verifies artifacts below one root folder; a relative one is looked up once, here."""
 
     def __init__(self, root: Path | str) -> None:
         # Once and for all: neither a change of the working folder nor of a link leads elsewhere half-way.
-        self.root = Path(os.path.realpath(os.path.expanduser(root)))  # noqa: PTH111 (no error without a home)
+        self.root = Path(os.path.realpath(user_path(root)))
 
     def check(self, spec: StepSpec, *, deep: bool = False) -> ArtifactReference | None:
         """The artifact of `spec`, or None if it is missing, incomplete or damaged.
@@ -181,7 +188,7 @@ class Store:
         manifest = _manifest(spec, partial, attempt, dict(summary), seconds, timed_files)
         # The files must be on the disk before the manifest says that they are. One call: an
         # fsync for each of 9,000 images takes half a minute.
-        os.sync()
+        flush_everything()
         # Only now, at the last moment: a build that is killed before can still go on in its partial folder.
         partial.rename(step_folder / attempt)
         write_json_atomic(step_folder / MANIFEST, manifest)

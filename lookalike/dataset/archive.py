@@ -11,7 +11,6 @@ import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lookalike.dataset.listing import is_hidden
 from lookalike.errors import DatasetError
-from lookalike.files import TEMPORARY_PREFIX
+from lookalike.files import temporary_beside
 from lookalike.image_formats import HEAD_BYTES, describe_content
 from lookalike.progress import track
 
@@ -80,18 +80,17 @@ def require_archive(path: Path) -> None:
 def extract_archive(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> None:
     """Unpack `archive` into the new folder `target`, whole or not at all, without its outer folders.
 
-    An outer folder is one that holds nothing but one other folder of folders. Raises `DatasetError`
-    for an archive that is damaged, exceeds `limits`, or holds an absolute path, `..`, a link or a device.
+    An outer folder is one that holds nothing but one other folder of folders; hidden and system entries do not
+    count. Raises `DatasetError` for an archive that is damaged, exceeds `limits`, or holds an absolute path, `..`,
+    a link or a device.
     """
     require_archive(archive)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY_PREFIX))
+    temporary = temporary_beside(target)
+    temporary.mkdir()
     try:
-        # A folder of its own in there, which others may read if the umask lets them.
-        content = temporary / "content"
-        content.mkdir()
-        _unpack(archive, content, limits or ArchiveLimits())
-        without_outer_folders(content).replace(target)
+        _unpack(archive, temporary, limits or ArchiveLimits())
+        without_outer_folders(temporary).replace(target)
     except _DAMAGED as error:
         raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
     except OSError as error:
@@ -104,13 +103,35 @@ def _cause(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def archived_paths(archive: Path) -> list[str]:
+    """Return the paths of the files that `extract_archive` would unpack, without outer folders; raises as it does."""
+    require_archive(archive)
+    try:
+        with _members(archive) as members:
+            names = [_checked_name(archive, member.name) for member in members if member.content is not None]
+    except _DAMAGED as error:
+        raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
+    except OSError as error:
+        raise DatasetError(f"cannot read {archive}: {error.strerror or error}") from error
+    paths = [parts for parts in map(_visible_parts, names) if parts]
+    while len({parts[0] for parts in paths}) == 1 and any(len(parts) > 2 for parts in paths):
+        paths = [parts[1:] for parts in paths]
+    return ["/".join(parts) for parts in paths]
+
+
+def _visible_parts(name: str) -> list[str]:
+    """The parts of a member's path, or none if one of them is hidden."""
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    return [] if any(map(is_hidden, parts)) else parts
+
+
 def without_outer_folders(folder: Path) -> Path:
-    """Go down from `folder` while it holds nothing but one folder that itself holds a folder."""
+    """Go down from `folder` while it holds nothing visible but one folder that itself holds a folder."""
     while True:
-        entries = list(folder.iterdir())
+        entries = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
         if len(entries) != 1 or entries[0].is_symlink() or not entries[0].is_dir():
             return folder
-        if not any(inner.is_dir() for inner in entries[0].iterdir()):
+        if not any(inner.is_dir() for inner in entries[0].iterdir() if not is_hidden(inner.name)):
             return folder
         folder = entries[0]
 
@@ -147,7 +168,8 @@ def _write_member(archive: Path, member: _Member, destination: Path) -> None:
     try:
         stream = destination.open("xb")
     except FileExistsError as error:
-        raise DatasetError(f"{archive} holds {member.name!r} twice") from error
+        # Some file systems take names for the same that differ in case, or in how accents are written.
+        raise DatasetError(f"{archive} holds {member.name!r} twice, or another name that is the same here") from error
     with stream:
         # Neither zipfile nor tarfile reads more than the announced size.
         shutil.copyfileobj(member.content, stream)

@@ -7,6 +7,7 @@ from lookalike.config import DatasetConfig
 from lookalike.dataset.archive import DamagedArchiveError, extract_archive, require_archive, without_outer_folders
 from lookalike.errors import ConfigError, DatasetError, DownloadError
 from lookalike.fetch.download import download_file
+from lookalike.files import user_path
 
 ENVIRONMENT_VARIABLE = "LOOKALIKE_CALTECH101"
 LICENCE = "Caltech-101: Li, Andreeto, Ranzato and Perona (2022), CaltechDATA, licence CC BY 4.0"
@@ -24,7 +25,7 @@ def local_source(config: DatasetConfig) -> Path | None:
         name, path = f"${ENVIRONMENT_VARIABLE}", Path(from_environment)
     if path is None:
         return None
-    path = path.expanduser()
+    path = user_path(path)
     if not path.exists():
         raise ConfigError(f"{name}: {path} does not exist; it must name the archive of Caltech-101 or its folder")
     return path

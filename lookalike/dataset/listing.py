@@ -1,16 +1,42 @@
-"""The files below a folder, found without following links out of it, and a digest of them."""
+"""The files below a folder, found without following links out of it, and a digest of them.
+
+Left out, and counted: hidden and system files and folders, the artifact root, and what the patterns of
+`dataset.exclude_paths` name. A folder that is left out is not entered, and counts once.
+"""
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from lookalike.errors import DatasetError
 
 # Label of images that lie directly in the folder, under no label of their own.
 UNLABELLED = "unlabelled"
+
+HIDDEN, ARTIFACTS, EXCLUDED = "hidden or system entries", "artifact root", "entries of dataset.exclude_paths"
+# What systems and devices put among a user's files, beside names that begin with a dot; compared without case.
+_SYSTEM_NAMES = frozenset(
+    {
+        "$recycle.bin",
+        "system volume information",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "__macosx",
+        "icon\r",
+        "lost+found",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -34,43 +60,96 @@ class FoundFile:
         return os.fsencode(self.path).decode(errors="backslashreplace")
 
 
-def list_files(root: Path) -> list[FoundFile]:
-    """Return every entry below `root` that is no folder, sorted by path.
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds: `files` sorted by path, and how many entries were left out, by reason."""
+
+    files: Sequence[FoundFile]
+    left_out: Mapping[str, int]
+
+    def digest(self) -> str:
+        """Hexadecimal sha256 over path, size and modification time of all files."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            # A zero byte ends the path, since no name can hold one.
+            digest.update(os.fsencode(file.path) + b"\0%d %d\n" % (file.n_bytes, file.mtime_ns))
+        return digest.hexdigest()
+
+
+def list_files(root: Path, exclude_paths: Sequence[str] = (), artifacts: Path | None = None) -> Listing:
+    """Return every entry below `root` that is no folder, but for those that are left out.
 
     A symbolic link counts as a file: it is usable if it leads to an ordinary file within `root`. Links
-    to folders are not followed. Raises `DatasetError` if `root` is not a readable folder.
+    to folders are not followed. A folder that cannot be read is an entry too, with the cause as its problem.
+    `artifacts` is the artifact root, wherever it is. Raises `DatasetError` if `root` itself is not a
+    readable folder.
     """
     if not root.is_dir():
         cause = "is not a folder" if root.exists() else "does not exist"
         raise DatasetError(f"{root} {cause}; expected a folder with one sub-folder for each label")
+    patterns = [pattern.split("/") for pattern in exclude_paths]
+    walk = _Walk(root, patterns, artifacts.stat() if artifacts is not None and artifacts.exists() else None)
     try:
-        found = list(_walk(root))
+        files = sorted(walk.files(), key=lambda file: os.fsencode(file.path))
     except OSError as error:
         raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
-    return sorted(found, key=lambda file: os.fsencode(file.path))
+    return Listing(files, dict(walk.left_out))
 
 
-def listing_digest(files: list[FoundFile]) -> str:
-    """Hexadecimal sha256 over path, size and modification time of `files`."""
-    digest = hashlib.sha256()
-    for file in files:
-        # A zero byte ends the path, since no name can hold one.
-        digest.update(os.fsencode(file.path) + b"\0%d %d\n" % (file.n_bytes, file.mtime_ns))
-    return digest.hexdigest()
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name belongs to a system and not to a collection."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
-def _walk(root: Path) -> Iterator[FoundFile]:
-    real_root = os.path.realpath(root)
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        with os.scandir(root / prefix) as entries:
-            for entry in entries:
+@dataclass
+class _Walk:
+    """One walk through a folder: what it was told to leave out, and what it has left out so far."""
+
+    root: Path
+    patterns: Sequence[Sequence[str]]
+    artifacts: os.stat_result | None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def files(self) -> Iterator[FoundFile]:
+        """Every file; raises OSError if the root cannot be read."""
+        real_root = os.path.realpath(self.root)
+        waiting = [""]
+        while waiting:
+            prefix = waiting.pop()
+            try:
+                entries = self._entries(prefix)
+            except OSError as error:
+                if not prefix:
+                    raise
+                yield FoundFile(prefix.rstrip("/"), 0, 0, f"a folder that cannot be read: {error.strerror or error}")
+                continue
+            for entry, is_folder in entries:
                 path = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
+                reason = self._reason_to_leave_out(entry, path, is_folder)
+                if reason is not None:
+                    self.left_out[reason] += 1
+                elif is_folder:
                     waiting.append(path + "/")
                 else:
                     yield _found(entry, path, real_root)
+
+    def _entries(self, prefix: str) -> list[tuple["os.DirEntry[str]", bool]]:
+        with os.scandir(self.root / prefix) as entries:
+            return [(entry, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+    def _reason_to_leave_out(self, entry: "os.DirEntry[str]", path: str, is_folder: bool) -> str | None:
+        if is_hidden(entry.name):
+            return HIDDEN
+        if self.artifacts is not None and is_folder and os.path.samestat(entry.stat(), self.artifacts):
+            return ARTIFACTS
+        parts = path.split("/")
+        return EXCLUDED if any(_matches(parts, pattern) for pattern in self.patterns) else None
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the last parts of a path are those of a pattern; its wildcards stay within a part."""
+    last = parts[-len(pattern) :]
+    return len(last) == len(pattern) and all(map(fnmatchcase, last, pattern))
 
 
 def _found(entry: "os.DirEntry[str]", path: str, real_root: str) -> FoundFile:

@@ -1,16 +1,17 @@
 """The stage itself: get the images of a source, catalog them, split them, write the result."""
 
-import difflib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lookalike.config import DatasetConfig
 from lookalike.dataset import caltech101
+from lookalike.dataset.archive import require_archive
 from lookalike.dataset.catalog import Reject, inspect_files
-from lookalike.dataset.listing import FoundFile, list_files, listing_digest
+from lookalike.dataset.labels import check_excluded_labels
+from lookalike.dataset.listing import FoundFile, Listing, list_files
 from lookalike.dataset.split import held_out_ids
 from lookalike.dataset.storage import IMAGES_FOLDER, REJECTS_NAME, DatasetSummary, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION
@@ -23,54 +24,60 @@ _CAUSES_NAMED = 3
 _REJECTS_LOGGED = 5
 
 
-def download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> DatasetSummary:
+def download_dataset(
+    config: DatasetConfig, folder: Path, downloads: Path, artifacts: Path | None = None
+) -> DatasetSummary:
     """Fill the empty `folder` with the dataset that `config` names, and return its counts.
 
     Writes catalog.parquet (one row an image, sorted by path), rejects.parquet (path, stage, error),
     dataset.json and, unless the images are used where they lie, images/<label>/<file>. `downloads`
-    keeps finished downloads for later runs. Every file of the source is in the catalog,
-    in the rejects, or under an excluded label.
+    keeps finished downloads for later runs; `artifacts` is the artifact root, which is left out
+    if it lies among the images. Every file of the source is in the catalog, in the rejects, under an excluded
+    label, or left out by its name (see `listing`).
 
     Raises `DatasetError`, `DownloadError` or `ConfigError` if no images can be had.
     """
     try:
-        return _download_dataset(config, folder, downloads)
+        return _download_dataset(config, folder, downloads, artifacts)
     except OSError as error:
         raise DatasetError(f"cannot write the dataset to {folder}: {error.strerror or error}") from error
 
 
-def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> DatasetSummary:
+def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path, artifacts: Path | None) -> DatasetSummary:
     root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
-    files = list_files(root)
-    kept = _without_excluded(files, config.exclude_labels)
+    listing = list_files(root, config.exclude_paths, artifacts)
+    kept = _without_excluded(listing.files, config.exclude_labels)
     rows, rejects = inspect_files(root, kept, config.max_pixels)
     if not rows:
-        raise DatasetError(_no_images(root, len(files), len(files) - len(kept), rejects))
+        raise DatasetError(_no_images(root, listing, len(listing.files) - len(kept), rejects))
     _check_failures(config.max_failure_fraction, len(rows), rejects, folder / REJECTS_NAME)
     held_out = held_out_ids(rows, config.valid_fraction, config.seed)
     is_inside = root == folder / IMAGES_FOLDER
     stored_root = IMAGES_FOLDER if is_inside else str(root)
-    summary = write_dataset(folder, stored_root, _origin(config), rows, rejects, held_out, len(files))
-    _log(summary, rejects)
+    n_files, n_left_out = len(listing.files), sum(listing.left_out.values())
+    summary = write_dataset(folder, stored_root, _origin(config), rows, rejects, held_out, n_files, n_left_out)
+    _log(summary, listing, rejects)
     return summary
 
 
-def source_fingerprint(config: DatasetConfig) -> dict[str, Any]:
+def source_fingerprint(config: DatasetConfig, artifacts: Path | None = None) -> dict[str, Any]:
     """Return what identifies the source's content outside of the configuration, as plain JSON values.
 
-    A folder: a digest of every file's path, size and modification time. A local archive: its sha256
-    and size. A download: the mirrors with their checksums. Synthetic images: the generator's version.
+    A folder: a digest of path, size and modification time of every file that is not left out; `artifacts` is the
+    artifact root, see `download_dataset`. A local archive: its sha256 and size. A download: the mirrors with their
+    checksums. Synthetic images: the generator's version.
     Raises `DatasetError` or `ConfigError` at once for a source that is missing or empty.
     """
     if config.source == "synthetic":
         return {"source": "synthetic", "generator_version": GENERATOR_VERSION}
     if config.source == "folder":
-        return {"source": "folder", **_folder_fingerprint(_configured_folder(config))}
+        return {"source": "folder", **_folder_fingerprint(config, _configured_folder(config), artifacts)}
     local = caltech101.local_source(config)
     if local is None:
         return {"source": "caltech101", "mirrors": [mirror.model_dump() for mirror in config.mirrors]}
     if local.is_dir():
-        return {"source": "caltech101", **_folder_fingerprint(local.resolve())}
+        return {"source": "caltech101", **_folder_fingerprint(config, local.resolve(), artifacts)}
+    require_archive(local)
     return {"source": "caltech101", "sha256": sha256_of_file(local), "bytes": local.stat().st_size}
 
 
@@ -91,29 +98,39 @@ def _obtain_images(config: DatasetConfig, images: Path, downloads: Path) -> Path
 def _configured_folder(config: DatasetConfig) -> Path:
     if config.folder is None:
         raise ConfigError("dataset.folder must name the folder of images when dataset.source is `folder`")
-    return config.folder.expanduser().resolve()
+    if not config.folder.is_dir():
+        cause = "is not a folder" if config.folder.exists() else "does not exist"
+        raise ConfigError(f"dataset.folder: {config.folder} {cause}; expected a folder of images")
+    return config.folder.resolve()
 
 
-def _folder_fingerprint(folder: Path) -> dict[str, Any]:
-    files = list_files(folder)
-    if not files:
-        raise DatasetError(f"{folder} is empty; expected a folder with one sub-folder of images for each label")
-    return {"folder": str(folder), "n_files": len(files), "listing_sha256": listing_digest(files)}
+def _folder_fingerprint(config: DatasetConfig, folder: Path, artifacts: Path | None) -> dict[str, Any]:
+    listing = list_files(folder, config.exclude_paths, artifacts)
+    if not listing.files:
+        left_out = f" but for {_described(listing.left_out)}, which are left out" if listing.left_out else ""
+        raise DatasetError(
+            f"{folder} is empty{left_out}; expected a folder with one sub-folder of images for each label"
+        )
+    return {"folder": str(folder), "n_files": len(listing.files), "listing_sha256": listing.digest()}
 
 
 def _without_excluded(files: Sequence[FoundFile], exclude_labels: Sequence[str]) -> list[FoundFile]:
-    labels = {file.label for file in files}
-    for label in exclude_labels:
-        if label not in labels:
-            close = difflib.get_close_matches(label, labels, n=3) or sorted(labels)[:10]
-            raise ConfigError(f"dataset.exclude_labels: there is no label {label!r}; near are {', '.join(close)}")
+    check_excluded_labels(exclude_labels, {file.label for file in files})
     excluded = set(exclude_labels)
     return [file for file in files if file.label not in excluded]
 
 
-def _no_images(root: Path, n_files: int, n_excluded: int, rejects: Sequence[Reject]) -> str:
+def _no_images(root: Path, listing: Listing, n_excluded: int, rejects: Sequence[Reject]) -> str:
     first = f"; the first is {rejects[0].path}: {rejects[0].error}" if rejects else ""
-    return f"{root} holds no readable image ({n_files} files, {n_excluded} of them excluded{first})"
+    left_out = f"; {_described(listing.left_out)} left out" if listing.left_out else ""
+    return (
+        f"{root} holds no readable image ({len(listing.files)} files, {n_excluded} of them excluded{first}{left_out})"
+    )
+
+
+def _described(left_out: Mapping[str, int]) -> str:
+    """Such as `2 hidden or system entries, 1 artifact root`."""
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
 
 
 def _check_failures(max_fraction: float, n_rows: int, rejects: Sequence[Reject], rejects_file: Path) -> None:
@@ -149,7 +166,7 @@ def _origin(config: DatasetConfig) -> str:
             return caltech101.LICENCE
 
 
-def _log(summary: DatasetSummary, rejects: Sequence[Reject]) -> None:
+def _log(summary: DatasetSummary, listing: Listing, rejects: Sequence[Reject]) -> None:
     logger.info(
         "%d images of %d labels (%d to train, %d held out), %d files rejected, %d excluded",
         summary.n_images,
@@ -159,6 +176,8 @@ def _log(summary: DatasetSummary, rejects: Sequence[Reject]) -> None:
         summary.n_rejects,
         summary.n_excluded,
     )
+    if listing.left_out:
+        logger.info("left out: %s", _described(listing.left_out))
     # Unreadable images first: they are what somebody wants to repair.
     for reject in sorted(rejects, key=lambda reject: reject.is_stray)[:_REJECTS_LOGGED]:
         logger.warning("rejected %s: %s", reject.path, reject.error)

@@ -36,6 +36,9 @@ REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("err
 class DatasetSummary:
     """Counts of one dataset; `n_files` = `n_images` + `n_rejects` + `n_excluded`.
 
+    `n_left_out` counts what is no part of the files: hidden and system entries, the artifact root, and
+    entries of `dataset.exclude_paths`; a folder that is left out counts once.
+
     `n_stray` of the rejects are no images by their names (notes, thumbnails' caches and the like); the
     others are images that cannot be read, whatever they hold.
     """
@@ -48,6 +51,7 @@ class DatasetSummary:
     n_rejects: int
     n_stray: int
     n_excluded: int
+    n_left_out: int
     n_bytes: int
 
 
@@ -72,9 +76,10 @@ def write_dataset(
     rejects: Sequence[Reject],
     held_out: set[str],
     n_files: int,
+    n_left_out: int,
 ) -> DatasetSummary:
     """Write the three files into `folder` and return the counts. The same input gives the same bytes."""
-    summary = _summarise(rows, rejects, held_out, n_files)
+    summary = _summarise(rows, rejects, held_out, n_files, n_left_out)
     _write_parquet(folder / _CATALOG, CATALOG_SCHEMA, (_catalog_record(row, held_out) for row in rows))
     write_rejects(folder / REJECTS_NAME, rejects)
     description = {
@@ -123,7 +128,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _summarise(rows: Sequence[Row], rejects: Sequence[Reject], held_out: set[str], n_files: int) -> DatasetSummary:
+def _summarise(
+    rows: Sequence[Row], rejects: Sequence[Reject], held_out: set[str], n_files: int, n_left_out: int
+) -> DatasetSummary:
     n_valid = sum(row.image_id in held_out for row in rows)
     return DatasetSummary(
         n_files=n_files,
@@ -134,6 +141,7 @@ def _summarise(rows: Sequence[Row], rejects: Sequence[Reject], held_out: set[str
         n_rejects=len(rejects),
         n_stray=sum(reject.is_stray for reject in rejects),
         n_excluded=n_files - len(rows) - len(rejects),
+        n_left_out=n_left_out,
         n_bytes=sum(row.n_bytes for row in rows),
     )
 

@@ -1,5 +1,6 @@
 """A forward hook that keeps the output of one layer, by the layer's dotted name."""
 
+import difflib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,4 +60,8 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
     modules: dict[str, nn.Module] = {name: module for name, module in network.named_modules() if name}
     if layer in modules:
         return modules[layer]
-    raise ConfigError(f"embedding.layer: there is no layer {layer!r}; the layers are {', '.join(modules)}")
+    close = difflib.get_close_matches(layer, modules, n=3)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    # A body has some hundred layers; its children say what they are called.
+    known = ", ".join(name for name in modules if name.count(".") < 2)
+    raise ConfigError(f"embedding.layer: there is no layer {layer!r}{hint}; the layers are {known}, and those within")

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lookalike.limits import MAX_PROBES
 from lookalike.lsh import compiled, search
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors
 from lookalike.lsh.batch import answer_batch
@@ -97,7 +98,7 @@ class HyperplaneLSH:
         """
         rows = checked_vectors(vectors)
         row_ids = checked_ids(ids, len(rows))
-        probes, rerank = checked_int("probes", probes, 1), checked_int("rerank", rerank, 1)
+        probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1)
         seed = checked_int("seed", seed, 0)
         planes = checked_hyperplanes(hyperplanes, rows.shape[1], n_tables, n_bits, sketch_bits, seed)
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
@@ -253,7 +254,7 @@ class HyperplaneLSH:
         return {"probes": self.probes, "rerank": self.rerank, "seed": self.seed}
 
     def _checked_probes(self, probes: int | None) -> int:
-        return self.probes if probes is None else checked_int("probes", probes, 1)
+        return self.probes if probes is None else checked_int("probes", probes, 1, MAX_PROBES)
 
     def _query(self, query: Float32Array, k: int, probes: int) -> Neighbors:
         content = self._content

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lookalike.limits import MAX_BITS, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array
 from lookalike.lsh.checks import LARGEST_VALUE, checked_int
 from lookalike.lsh.space import PreparedQuery, rounding_error, sum_products
 
 BITS_PER_WORD = 64
-MAX_BITS = 32
-MAX_TABLES = 1024
 _ROWS_PER_BLOCK = 4096
 
 Bits = NDArray[np.bool_]

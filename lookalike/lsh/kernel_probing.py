@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.hyperplanes import MAX_BITS
+from lookalike.limits import MAX_BITS
 from lookalike.lsh.kernel_tools import compiled
 
 _TABLES_PER_SAMPLE = 5

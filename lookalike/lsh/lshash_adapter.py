@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lookalike.errors import LookalikeError
+from lookalike.errors import ConfigError
+from lookalike.limits import MAX_BITS, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors, nearest_first
 from lookalike.lsh.checks import (
     checked_choice,
@@ -21,7 +22,7 @@ from lookalike.lsh.checks import (
     checked_vectors,
 )
 from lookalike.lsh.content import Segment
-from lookalike.lsh.hyperplanes import MAX_BITS, MAX_TABLES, draw_hyperplanes, given_hyperplanes
+from lookalike.lsh.hyperplanes import draw_hyperplanes, given_hyperplanes
 from lookalike.lsh.search import scan_segments
 from lookalike.lsh.space import VectorSpace, mean_of_rows
 
@@ -76,7 +77,7 @@ class LSHashIndex:
         `probe` is "plain" (the query's own bucket in each table) or "hamming" (also those that differ in one bit).
 
         Raises:
-            LookalikeError: lshash3 is not installed.
+            ConfigError: lshash3 is not installed.
         """
         rows = checked_vectors(vectors)
         row_ids, seed = checked_ids(ids, len(rows)), checked_int("seed", seed, 0)
@@ -202,7 +203,7 @@ def _normals(
 
 def _new_lshash(normals: Float32Array) -> Any:
     """An empty lshash3 index with the given hyperplanes (n_tables, n_bits, dim)."""
-    lshash = _import_lshash()
+    lshash = import_lshash()
     n_tables, n_bits, dim = normals.shape
     # Planes that are already there keep lshash3 from drawing its own from NumPy's global state.
     hashes = lshash.__new__(lshash)
@@ -211,15 +212,18 @@ def _new_lshash(normals: Float32Array) -> Any:
     return hashes
 
 
-def _import_lshash() -> Any:
-    """The class of lshash3, whose import warns of old packages; nothing of that reaches the user."""
+def import_lshash() -> Any:
+    """The class of lshash3, whose import warns of old packages; nothing of that reaches the user.
+
+    Raises:
+        ConfigError: lshash3 is not installed.
+    """
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             from lshash.lshash import LSHash
     except ImportError as cause:
-        raise LookalikeError(
-            f"engine lshash3 cannot be used here ({cause}); it installs on Python 3.11 only: "
-            "choose index.engine: lookalike"
+        raise ConfigError(
+            f"index.engine: lshash3 cannot be used here ({cause}); it installs on Python 3.11 only: choose lookalike"
         ) from cause
     return LSHash

@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
 from lookalike.lsh.hyperplanes import (
-    MAX_BITS,
-    MAX_TABLES,
     Keys,
     checked_sketch_bits,
     draw_hyperplanes,
@@ -109,7 +108,7 @@ def tune_lsh(
     k, n_queries = checked_int("k", k, 1), checked_int("n_queries", n_queries, 1)
     bits = _choices("n_bits", n_bits, _bit_choices(len(rows)), MAX_BITS)
     tables = _choices("n_tables", n_tables, _TABLE_CHOICES, MAX_TABLES)
-    all_probes = _choices("probes", probes, _PROBE_CHOICES, None)
+    all_probes = _choices("probes", probes, _PROBE_CHOICES, MAX_PROBES)
     space = VectorSpace(checked_metric(metric), mean_of_rows(rows) if center else np.zeros(rows.shape[1], np.float32))
     if len(rows) < 2:
         return LSHParams(bits[0], tables[0], probes or DEFAULT_PROBES)

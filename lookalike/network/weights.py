@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from lookalike.config import TrainingConfig
 from lookalike.errors import ConfigError, LookalikeError, ModelError
 from lookalike.extensions import is_extension
-from lookalike.files import sha256_of_file
+from lookalike.files import sha256_of_file, user_path
 from lookalike.network.backbones import Backbone
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check_weights(config: TrainingConfig) -> None:
                 "training.weights_sha256: a URL needs the checksum of its file (sha256, at least its first 8 "
                 f"hexadecimal digits), and none is given for {spec}"
             )
-    elif not Path(spec).is_file():
+    elif not user_path(spec).is_file():
         raise ConfigError(
             f"training.weights: {spec!r} is no existing file and none of imagenet, none, package:NAME or an http(s) URL"
         )
@@ -78,7 +78,7 @@ def _checkpoint_file(config: TrainingConfig) -> tuple[Path, str]:
             raise ConfigError(f"training.weights_sha256: {spec} needs the checksum of its file")
         path, expected = download_checkpoint(spec, config.weights_sha256), config.weights_sha256
     else:
-        path, expected = Path(spec), config.weights_sha256
+        path, expected = user_path(spec), config.weights_sha256
     digest = sha256_of_file(path)
     if expected is not None and not digest.startswith(expected):
         raise ModelError(f"{path} has sha256 {digest}, expected one that begins {expected}: it is damaged or another")
@@ -181,16 +181,44 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
         # The loader raises many kinds of exceptions on files that are no checkpoints.
-        first_line = (str(cause).splitlines() or [type(cause).__name__])[0]
-        raise ModelError(f"{path} is no checkpoint of tensors only: {first_line}") from cause
+        first_sentence = (str(cause).splitlines() or [type(cause).__name__])[0].partition(". ")[0]
+        raise ModelError(f"{path} is no checkpoint of tensors only: {first_sentence}") from cause
     tensors = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ModelError(f"{path} holds {type(content).__name__}, expected a dictionary of tensors by name")
     return tensors
 
 
+def check_fit(network: "nn.Module", config: TrainingConfig, backbone: Backbone) -> None:
+    """ConfigError if `training.weights` cannot be put into a whole network; downloads nothing and changes nothing."""
+    if config.weights == "imagenet":
+        if not _library_has_weights(backbone):
+            raise ConfigError(f"training.weights: there are no ImageNet weights of {backbone}; {_ALTERNATIVES}")
+    elif config.weights != "none" and not _is_url(config.weights):
+        try:
+            path, description = _checkpoint_file(config)
+            fitting_tensors(network, read_checkpoint(path), description)
+        except ModelError as error:
+            raise ConfigError(f"training.weights: {error}") from error
+
+
+def _library_has_weights(backbone: Backbone) -> bool:
+    if backbone.library == "torchvision":
+        from torchvision import models
+
+        return len(list(models.get_model_weights(backbone.name))) > 0
+    import timm
+
+    return bool(timm.models.is_model_pretrained(backbone.name))
+
+
 def assign_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], origin: str) -> None:
-    """Copy a checkpoint into a network: by name, or, if the names differ throughout, one to one in order.
+    """Copy a checkpoint into a network, as far as `fitting_tensors` says."""
+    network.load_state_dict(fitting_tensors(network, tensors, origin), strict=False)
+
+
+def fitting_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], origin: str) -> dict[str, "Tensor"]:
+    """Return a checkpoint's tensors by the network's names: equal names, or, if all differ, one to one in order.
 
     The classifier may be missing or of another size, since it is cut off anyway. ModelError if anything
     else does not fit.
@@ -207,4 +235,4 @@ def assign_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], origin
             f"{origin} does not fit the network: {len(unfit)} of {len(own)} tensors are missing or of another "
             f"shape, first {unfit[0]}; choose the backbone that these weights were made for"
         )
-    network.load_state_dict({name: tensor for name, tensor in matching.items() if name not in wrong}, strict=False)
+    return {name: tensor for name, tensor in matching.items() if name not in wrong}

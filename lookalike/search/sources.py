@@ -18,6 +18,7 @@ from PIL import Image
 
 from lookalike.config import QueryConfig
 from lookalike.errors import ImageError, LookalikeError
+from lookalike.files import user_path
 from lookalike.images import MAX_FILE_BYTES, convert_image, file_behind, open_image, read_image_file
 
 
@@ -119,7 +120,7 @@ def _read_file(source: Any, config: QueryConfig) -> bytes:
 
         return fetch_image_bytes(source, config)
     if isinstance(source, str | PathLike):
-        return _read_path(Path(source))
+        return _read_path(user_path(Path(source)))
     if hasattr(source, "read"):
         return _read_stream(source)
     raise ImageError(

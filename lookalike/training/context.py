@@ -77,7 +77,7 @@ def prepare(
     body.module.eval()
     with torch.inference_mode():
         shape = tuple(body.module(torch.zeros(1, 3, config.image_size, config.image_size)).shape)
-    features = _feature_count(body, shape)
+    features = feature_count(body, shape)
     head_shape = HeadShape(
         in_features=features,
         units=config.embedding_units - config.kept_units,
@@ -93,7 +93,7 @@ def prepare(
     return Training(config, preprocessing, train, valid, head_shape, network, device, folder)
 
 
-def _feature_count(body: Body, shape: tuple[int, ...]) -> int:
+def feature_count(body: Body, shape: tuple[int, ...]) -> int:
     """Return the number of channels: timm networks state it, torchvision's are channels-first."""
     stated = getattr(body.module, "num_features", None)
     return int(stated) if body.backbone.library == "timm" and isinstance(stated, int) and stated in shape else shape[1]

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lookalike.errors import QualityGateError
 from lookalike.events import read_events
@@ -150,3 +151,12 @@ def test_the_query_flow_refuses_wrong_parameters(prefect_server):
 
     with pytest.raises(ParameterTypeError):
         query(["a.jpg"], n=0)
+
+
+def test_a_searcher_stays_with_its_root_when_the_process_moves(built, tmp_path, monkeypatch):
+    monkeypatch.chdir(built[0].parent)
+    searcher = Searcher.open(built[0].name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (30, 20), (9, 8, 7)).save(tmp_path / "query.png")
+    assert len(searcher.query("~/query.png", 3).neighbors) == 3

@@ -1,10 +1,16 @@
+import errno
 import multiprocessing
 import os
 import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from lookalike import locks
+from lookalike.errors import ArtifactError
 from lookalike.locks import exclusive_lock, hold_shared, shared_lock, try_exclusive
 
 
@@ -101,3 +107,57 @@ def test_a_failing_block_releases_its_lock(tmp_path):
         raise KeyError
     with try_exclusive(tmp_path, "a") as is_alone:
         assert is_alone
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.parametrize("cause", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch, cause):
+    def refuse(descriptor, operation):
+        raise OSError(cause, os.strerror(cause))
+
+    monkeypatch.setattr(locks, "flock", refuse)
+    before = open_descriptors()
+    for lock in (
+        exclusive_lock(tmp_path, "a", waiting_for="a"),
+        shared_lock(tmp_path, "a"),
+        try_exclusive(tmp_path, "a"),
+    ):
+        with pytest.raises(ArtifactError, match=f"cannot lock files.*{os.strerror(cause)}.*artifacts.root"), lock:
+            pytest.fail("there is no such lock")
+    # Queries go on: who could clear away what they read would have to lock, too.
+    assert hold_shared(tmp_path, "a") is None
+    assert open_descriptors() == before
+
+
+def test_a_system_without_flock_is_one_clear_line(tmp_path):
+    """Windows has no `fcntl`; what needs no lock must be importable there."""
+    script = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path\n"
+        "import lookalike.store, lookalike.search.sources, lookalike.locks as locks\n"
+        f"root = Path({str(tmp_path)!r})\n"
+        "assert locks.hold_shared(root, 'a') is None\n"
+        "with locks.exclusive_lock(root, 'a', waiting_for='a'): pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    message = "this system has no flock, which keeps builds apart; on Windows run lookalike in WSL"
+    assert done.stderr.splitlines()[-1] == f"lookalike.errors.ArtifactError: {message}"
+
+
+def test_a_lock_that_cannot_be_opened_is_one_clear_line(tmp_path):
+    (tmp_path / "locks").write_text("in the way")
+    with pytest.raises(ArtifactError, match=r"cannot open the lock .*a\.lock: "), shared_lock(tmp_path, "a"):
+        pytest.fail("there is no such lock")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_the_rights_of_a_lock_are_those_that_the_umask_grants(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with shared_lock(tmp_path, "a"):
+            assert stat.S_IMODE((tmp_path / "locks" / "a.lock").stat().st_mode) == mode
+    finally:
+        os.umask(before)

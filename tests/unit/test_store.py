@@ -198,3 +198,21 @@ settings_values = st.recursive(
 def test_the_key_survives_json_and_reordering(settings):
     reordered = dict(reversed(list(json.loads(json.dumps(settings)).items())))
     assert spec(settings=settings).key == spec(settings=reordered).key
+
+
+def test_a_relative_root_stays_where_it_was_when_the_process_moves(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("root"))
+    reference, _ = store.ensure(spec(), write_two_files)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.root == tmp_path / "root"
+    assert store.check(spec(), deep=True) == reference
+    store.write_build({"build_id": "b"}, publish=True)
+    assert (tmp_path / "root" / "current.json").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_root_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/root").root == tmp_path / "root"

@@ -199,7 +199,7 @@ def test_redirects_are_followed(server, target):
     assert fetch(target, Mirror(url=server.serve("/go", redirect("/a")))).read_bytes() == DATA
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "not a url", "http://no-such-host.invalid/", "ftp://x/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[/", "http://no-such-host.invalid/", "http://x:99999/"])
 def test_unreachable_mirror_gives_one_clear_line(target, url):
     with pytest.raises(DownloadError, match="no mirror gave the file") as failure:
         fetch(target, Mirror(url=url), attempts=2)
