@@ -1,16 +1,19 @@
 """The build flow: from nothing to a published index."""
 
+import logging
 import time
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import Field
 
+from flows.deployed import load_run_config
 from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
+from lookalike.descriptions import describe_counts, describe_outcome
 from lookalike.locks import shared_lock
 from lookalike.preflight import check_before_start
-from lookalike.publishing import publish
+from lookalike.publishing import RefusedBuildError, publish
 from lookalike.stages import StageResult
 from lookalike.store import Store
 from tasks.build_lsh import build_lsh
@@ -19,18 +22,29 @@ from tasks.embed_all import embed_all
 from tasks.evaluate_recall import evaluate_recall
 from tasks.fine_tune import fine_tune
 from tasks.stage_runs import result_of
+from tasks.states import with_named_states
+
+logger = logging.getLogger("lookalike.build")
 
 
 @flow(name="build", persist_result=False, validate_parameters=True)
-def build(config_file: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
+@with_named_states
+def build(
+    config_file: Annotated[str | None, Field(description="A YAML file; without one, all defaults")] = None,
+    settings: Annotated[
+        list[str] | None,
+        Field(
+            description="Overrides, each as section.key=value, on top of the deployment's own; "
+            "a later one wins. The artifact root of a deployment cannot be changed."
+        ),
+    ] = None,
+) -> dict[str, Any]:
     """Run the stages that are not cached, and publish the result if it passes its gate.
 
-    Args:
-        config_file: a YAML file; without one, all defaults.
-        settings: overrides, each as `section.key=value`.
+    Returns the outcome that `lookalike build --json` prints. Raises RefusedBuildError, with the
+    outcome, if the gate is not met.
     """
-    config = load_config(Path(config_file) if config_file else None, settings or [])
-    return run_stages(config)
+    return run_stages(load_run_config(config_file, settings or []))
 
 
 def run_stages(config: LookalikeConfig) -> dict[str, Any]:
@@ -39,7 +53,14 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     check_before_start(config)
     with shared_lock(config.artifacts.root, "builds"):
         results = run_in_order(config)
-        return publish(Store(config.artifacts.root), config, results, started)
+        logger.info("%s", describe_counts(results))
+        try:
+            outcome = publish(Store(config.artifacts.root), config, results, started)
+        except RefusedBuildError as refusal:
+            _log_outcome(dict(refusal.outcome), config)
+            raise
+    _log_outcome(outcome, config)
+    return outcome
 
 
 def run_in_order(config: LookalikeConfig) -> dict[str, StageResult]:
@@ -50,6 +71,12 @@ def run_in_order(config: LookalikeConfig) -> dict[str, StageResult]:
     index = result_of(build_lsh, config, embeddings)
     evaluation = result_of(evaluate_recall, config, dataset, model, embeddings, index)
     return {result.artifact.step: result for result in (dataset, model, embeddings, index, evaluation)}
+
+
+def _log_outcome(outcome: dict[str, Any], config: LookalikeConfig) -> None:
+    """Write to the run's log what the command line prints; there it would be said twice."""
+    for line in describe_outcome(outcome, config.artifacts.root).splitlines():
+        get_run_logger().info("%s", line)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from lookalike.errors import LookalikeError
 from lookalike.locks import shared_lock
 from lookalike.preflight import check_before_start
 from lookalike.stages import StageResult
+from tasks.states import with_named_states
 
 
 @flow(name="experiment", persist_result=False, validate_parameters=True)
+@with_named_states
 def experiment(config_files: list[str], settings: list[str] | None = None) -> list[dict[str, Any]]:
     """Return one row a configuration, in order: name, error, steps, seconds, metrics.
 

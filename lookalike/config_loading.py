@@ -5,6 +5,7 @@ what would be valid.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,8 @@ from lookalike.errors import ConfigError
 
 # Beside the sections: the file, relative to the one that says so, whose settings are the defaults of this one.
 _EXTENDS = "extends"
+# Beside the sections too: the name of the collection.
+_NAME = "name"
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
@@ -26,7 +29,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Look
     A file that `extends` another one holds only what it changes. Raises ConfigError for a missing or malformed
     file, an unknown key, a wrong type or value.
     """
-    return parse_config(_read_extended(path) if path is not None else {}, overrides)
+    return parse_config({_NAME: _default_name(path), **_read_extended(path)} if path is not None else {}, overrides)
 
 
 def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> LookalikeConfig:
@@ -40,6 +43,11 @@ def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Lo
         raise ConfigError(_explain(error)) from error
 
 
+def _default_name(path: Path) -> str:
+    """The file's name as a name that Prefect, a shell and a URL all take as it is."""
+    return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_") or LookalikeConfig().name
+
+
 def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
     values = _read_yaml(path)
@@ -49,6 +57,7 @@ def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, An
     if not isinstance(base, str) or path.resolve() in extending:
         raise ConfigError(f"the configuration {path}: `extends` must name another file, not itself, got {base!r}")
     merged = _read_extended(path.parent / base, (*extending, path.resolve()))
+    merged.pop(_NAME, None)  # The name of another collection.
     for section, keys in values.items():
         under = merged.get(section)
         merged[section] = {**under, **keys} if isinstance(under, dict) and isinstance(keys, dict) else keys
@@ -67,12 +76,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_sections())}), not one value")
     # A section whose keys are all commented out reads as null; it means "all defaults".
-    return {section: {} if values is None and section != _EXTENDS else values for section, values in content.items()}
+    single = (_EXTENDS, _NAME)
+    return {section: {} if values is None and section not in single else values for section, values in content.items()}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
+    if equals and section == _NAME and not dot:
+        values[_NAME] = text
+        return
     if not (equals and dot and section and key):
         raise ConfigError(f"--set expects section.key=value, got {override!r}; for example index.n_bits=16")
     if section not in _sections():
