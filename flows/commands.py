@@ -157,6 +157,9 @@ def gc(options: argparse.Namespace) -> int:
 def serve(options: argparse.Namespace) -> int:
     """Serve scheduled rebuilds and queries on demand until stopped."""
     config = load_config(options.config, options.set)
+    from flows.server import require_server
+
+    require_server("serve")
     from flows.deployments import serve_collection
 
     serve_collection(config, options.config, options.set)
@@ -166,6 +169,9 @@ def serve(options: argparse.Namespace) -> int:
 def deploy(options: argparse.Namespace) -> int:
     """Register the same deployments as `serve` for the workers of a work pool."""
     config = load_config(options.config, options.set)
+    from flows.server import require_server
+
+    require_server("deploy")
     from flows.deployments import deploy_collection
 
     deploy_collection(config, options.config, options.set, options.pool)
@@ -175,6 +181,9 @@ def deploy(options: argparse.Namespace) -> int:
 def notify(options: argparse.Namespace) -> int:
     """Set up Prefect automations that report refused, failed and missing builds through a notification block."""
     config = load_config(options.config, options.set)
+    from flows.server import require_server
+
+    require_server("notify")
     from flows.notifications import notify_of_builds
 
     notify_of_builds(config.name, options.block, options.hours)

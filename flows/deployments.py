@@ -13,12 +13,10 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
-from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
 from flows.build import build
 from flows.query import query
-from flows.server import check_server
 from flows.zombies import watch_for_killed_runs
 from lookalike.config import LookalikeConfig
 from lookalike.errors import ConfigError, LookalikeError
@@ -34,7 +32,8 @@ def serve_collection(config: LookalikeConfig, config_file: Path | None, settings
     A rebuild that is due while another runs is cancelled: the running one will do. Runs whose
     process was killed are marked as crashed by the server.
     """
-    _check("serve", config)
+    _check_name(config)
+    watch_for_killed_runs()
     logger.info(
         "serving build/%s (%s, %s) and query/%s",
         config.name, config.schedule.cron, config.schedule.timezone, config.name,
@@ -47,8 +46,9 @@ def deploy_collection(config: LookalikeConfig, config_file: Path | None, setting
 
     Runs start in the current folder, with the Python environment of their worker.
     """
-    _check("deploy", config)
+    _check_name(config)
     _check_pool(pool)
+    watch_for_killed_runs()
     for deployment in _deployments(config, config_file, settings):
         deployment.job_variables = {"working_dir": str(Path.cwd())}
         try:
@@ -87,14 +87,8 @@ def _deployments(config: LookalikeConfig, config_file: Path | None, settings: li
     ]
 
 
-def _check(command: str, config: LookalikeConfig) -> None:
-    """Raise unless there is a server, and the name is free on it or belongs to this root; watch over killed runs."""
-    if not get_current_settings().api.url:
-        raise ConfigError(
-            f"`lookalike {command}` needs a Prefect server: start one with `prefect server start`, "
-            "then set PREFECT_API_URL=http://127.0.0.1:4200/api"
-        )
-    check_server()
+def _check_name(config: LookalikeConfig) -> None:
+    """Raise ConfigError if the collection's name belongs to another root on this server."""
     root = config.artifacts.root.expanduser().absolute()
     with get_client(sync_client=True) as client:
         try:
@@ -106,7 +100,6 @@ def _check(command: str, config: LookalikeConfig) -> None:
             f"the name {config.name!r} belongs to the collection at {deployed} on this Prefect server; give the one at "
             f"{root} another: `name: NAME` in its configuration, or --set name=NAME"
         )
-    watch_for_killed_runs()
 
 
 def _check_pool(pool: str) -> None:

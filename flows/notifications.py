@@ -16,7 +16,6 @@ from prefect.events.schemas.automations import Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
-from flows.server import check_server
 from lookalike.errors import ConfigError
 
 logger = logging.getLogger("lookalike.notify")
@@ -30,7 +29,6 @@ def notify_of_builds(name: str, block: str, hours: float = 24) -> None:
     `block` is TYPE/NAME of a notification block on the server, such as `slack-webhook/team`. Raises
     ConfigError if the server has no such block or deployment.
     """
-    check_server()
     deployment, action_block = _deployment_id(name), _block_id(block)
     whose = [ResourceSpecification({"prefect.resource.id": [f"prefect.deployment.{deployment}"]})]
     silence = timedelta(hours=hours)

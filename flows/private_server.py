@@ -58,8 +58,9 @@ class PrivateServer:
         if had_database:
             # Most likely the database is damaged, and there is nothing in it that anybody needs.
             self._end()
-            _clear(self.home)
-            self._launch(self._port)
+            with contextlib.suppress(OSError):
+                _clear(self.home)
+                self._launch(self._port)
             if self._answers():
                 return
         self._end()

@@ -3,15 +3,21 @@
 Prefect is imported inside the functions: what it finds in the environment must be in order before.
 """
 
+import contextlib
+import io
 import logging
 import os
-import sys
+import warnings
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import ValidationError
 
 from flows.private_server import PrivateServer, start
 from lookalike.errors import ConfigError, LookalikeError
+
+if TYPE_CHECKING:
+    from prefect.settings import Settings
 
 logger = logging.getLogger("lookalike.server")
 
@@ -27,6 +33,16 @@ def start_server() -> PrivateServer | None:
     server = start()
     _use_settings_of(server)
     return server
+
+
+def require_server(command: str) -> None:
+    """Raise ConfigError, before Prefect is needed, unless the user names a server for this command; then check it."""
+    if _named_server() is None:
+        raise ConfigError(
+            f"`lookalike {command}` needs a Prefect server: start one with `prefect server start`, "
+            "then set PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    check_server()
 
 
 def check_server(private: PrivateServer | None = None) -> None:
@@ -51,19 +67,27 @@ def check_server(private: PrivateServer | None = None) -> None:
 def _named_server() -> str | None:
     """The address of the user's server, from the environment or a profile; ConfigError if settings cannot be read."""
     try:
-        from prefect.settings import get_current_settings
+        settings = _read_settings()
     except Exception as error:  # Whatever pydantic, TOML or the file system says of one of several sources.
         if os.environ.get("PREFECT_API_URL"):
             raise ConfigError(f"Prefect cannot read its settings: {_one_line(error)}") from error
         logger.warning("Prefect cannot read its settings (%s); they are not used", _one_line(error))
         return None
-    settings = get_current_settings()
     ephemeral = settings.server.ephemeral
     if not settings.api.url and not ephemeral.enabled and "enabled" in ephemeral.model_fields_set:
         raise ConfigError(
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE forbids a private server; set PREFECT_API_URL to name one"
         )
     return settings.api.url
+
+
+def _read_settings() -> "Settings":
+    # Prefect also prints and warns of what it raises.
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from prefect.settings import get_current_settings
+
+        return get_current_settings()
 
 
 def _use_settings_of(server: PrivateServer) -> None:
@@ -73,12 +97,11 @@ def _use_settings_of(server: PrivateServer) -> None:
     os.environ["PREFECT_HOME"] = str(server.home)
     os.environ["PREFECT_PROFILES_PATH"] = str(server.home / "profiles.toml")
     try:
-        if "prefect.context" in sys.modules:
-            from prefect.context import refresh_global_settings_context
+        _read_settings()
+        # In case Prefect read the settings before.
+        from prefect.context import refresh_global_settings_context
 
-            refresh_global_settings_context()
-        else:
-            import prefect.context  # noqa: F401
+        refresh_global_settings_context()
     except Exception as error:
         raise ConfigError(f"Prefect cannot read its settings: {_one_line(error)}") from error
 
