@@ -2,11 +2,10 @@
 
 import logging
 import time
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from pydantic import Field
 
 from flows.deployed import load_run_config
 from lookalike.config import LookalikeConfig
@@ -29,20 +28,16 @@ logger = logging.getLogger("lookalike.build")
 
 @flow(name="build", persist_result=False, validate_parameters=True)
 @with_named_states
-def build(
-    config_file: Annotated[str | None, Field(description="A YAML file; without one, all defaults")] = None,
-    settings: Annotated[
-        list[str] | None,
-        Field(
-            description="Overrides, each as section.key=value, on top of the deployment's own; "
-            "a later one wins. The artifact root of a deployment cannot be changed."
-        ),
-    ] = None,
-) -> dict[str, Any]:
+def build(config_file: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run the stages that are not cached, and publish the result if it passes its gate.
 
     Returns the outcome that `lookalike build --json` prints. Raises RefusedBuildError, with the
     outcome, if the gate is not met.
+
+    Args:
+        config_file: A YAML file; without one, all defaults.
+        settings: Overrides, each as `section.key=value`, on top of those of the deployment; the last one
+            of a key counts. The artifact root of a deployment cannot be changed.
     """
     return run_stages(load_run_config(config_file, settings or []))
 

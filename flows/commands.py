@@ -31,8 +31,9 @@ def build(options: argparse.Namespace) -> int:
     from lookalike.preflight import check_before_start
     from lookalike.publishing import RefusedBuildError
 
-    check_before_start(config)
     wait_for_prefect = _start_prefect()
+    check_before_start(config)
+    logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
     from flows.build import build as build_flow
 
     wait_for_prefect()
@@ -208,10 +209,9 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _start_prefect() -> Callable[[], None]:
-    """Start a private Prefect server, unless one is named; call the result once the flow is imported meanwhile."""
+    """Start a private Prefect server, unless one is named; call the result after what can be done meanwhile."""
     # The console alone: Prefect's pages keep every line. What went wrong is said once, by `main`.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
     from flows.server import check_server, start_server
 
     return partial(check_server, start_server())

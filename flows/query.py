@@ -18,16 +18,23 @@ from tasks.states import with_named_states
 @flow(name="query", persist_result=True, result_serializer="json", validate_parameters=True)
 @with_named_states
 def query(
-    images: Annotated[list[str], Field(min_length=1, description="Paths, http(s) URLs, or id:<image_id>")],
-    n: Annotated[int, Field(ge=1, description="Neighbors of each image")] = 6,
-    exact: Annotated[bool, Field(description="Compare with every image instead of asking the index")] = False,
-    root: Annotated[str, Field(description="Folder of all artifacts")] = "artifacts",
-    output: Annotated[str | None, Field(description="Write a picture (.png, .jpg) or page (.html) there")] = None,
+    images: Annotated[list[str], Field(min_length=1)],
+    n: Annotated[int, Field(ge=1)] = 6,
+    exact: bool = False,
+    root: str = "artifacts",
+    output: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return one result per image, in order: query, error, neighbors, candidates, latency_ms.
 
     If some images have no answer, the run ends as PartlyFailed, which is Completed, with the causes;
     if none has one, it is Failed, and LookalikeError is raised.
+
+    Args:
+        images: Paths on the machine of the index, http(s) URLs, or id:IMAGE_ID of indexed images.
+        n: Neighbors per image.
+        exact: Compare with every image instead of asking the index.
+        root: Folder of all artifacts; that of a deployment cannot be changed.
+        output: Write the answers as a picture (.png, .jpg) or a page (.html) to this file.
     """
     fixed = deployed_parameters().get("root")
     if fixed is not None:
