@@ -4,6 +4,7 @@ import pytest
 
 from lookalike.config_loading import load_config
 from lookalike.errors import ConfigError
+from lookalike.stages import STAGES
 
 
 def write(folder: Path, text: str) -> Path:
@@ -115,3 +116,41 @@ def test_a_circle_of_extensions_is_refused(tmp_path):
     (tmp_path / "other.yaml").write_text("extends: config.yaml\n")
     with pytest.raises(ConfigError, match="not itself"):
         load_config(write(tmp_path, "extends: other.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("photos.yaml", "photos"), ("My Photos (2021).yaml", "my-photos-2021"), ("_é_.yaml", "lookalike")],
+)
+def test_a_collection_has_the_name_of_its_file(tmp_path, file, name):
+    path = tmp_path / file
+    path.write_text("")
+    assert load_config(path).name == name
+    assert load_config(path, ["name=2021"]).name == "2021"
+    path.write_text("name: other\n")
+    assert load_config(path).name == "other"
+
+
+def test_a_name_is_not_that_of_the_file_that_is_extended(tmp_path):
+    write(tmp_path, "name: base\n")
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: config.yaml\n")
+    assert load_config(path).name == "more"
+
+
+@pytest.mark.parametrize("name", ["A", "-a", "a b", "a/b", "é", ""])
+def test_names_are_for_prefect_shells_and_urls(name):
+    with pytest.raises(ConfigError, match=r"name: string should match pattern '\^\[a-z0-9\]\[a-z0-9_-\]\*\$'"):
+        load_config(None, [f"name={name}"])
+
+
+@pytest.mark.parametrize("value", ["", "2021", "{a: b}"])
+def test_a_name_in_a_file_is_text(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"^name: .*valid string"):
+        load_config(write(tmp_path, f"name: {value}\n"))
+
+
+def test_the_name_is_of_no_stage(tmp_path):
+    stages = [STAGES[name] for name in ("fine_tune", "embed_all", "build_lsh", "evaluate_recall")]
+    for stage in stages:
+        assert stage.settings(load_config(None, ["name=a"])) == stage.settings(load_config(None, ["name=b"]))
