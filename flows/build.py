@@ -1,5 +1,6 @@
 """The build flow: from nothing to a published index."""
 
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.logging import get_run_logger
 
+from flows.deployed import load_run_config
 from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
+from lookalike.descriptions import describe_counts, describe_outcome
 from lookalike.locks import shared_lock
 from lookalike.preflight import check_before_start, check_used_labels
-from lookalike.publishing import publish, refuse_if_shrunken
+from lookalike.publishing import RefusedBuildError, publish, refuse_if_shrunken
 from lookalike.stages import StageResult
 from lookalike.store import Store
 from tasks.build_lsh import build_lsh
@@ -21,19 +24,26 @@ from tasks.embed_all import embed_all
 from tasks.evaluate_recall import evaluate_recall
 from tasks.fine_tune import fine_tune
 from tasks.stage_runs import result_of
+from tasks.states import with_named_states
+
+logger = logging.getLogger("lookalike.build")
 
 
 @flow(name="build", persist_result=False, validate_parameters=True)
+@with_named_states
 def build(config_file: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run the stages that are not cached, and publish the result if it passes its gate.
 
+    Returns the outcome that `lookalike build --json` prints. Raises RefusedBuildError, with the
+    outcome, if the gate is not met.
+
     Args:
-        config_file: a YAML file; without one, all defaults.
-        settings: overrides, each as `section.key=value`.
+        config_file: A YAML file; without one, all defaults.
+        settings: Overrides, each as `section.key=value`, on top of those of the deployment; the last one
+            of a key counts. The artifact root of a deployment cannot be changed.
     """
-    path = Path(config_file) if config_file else None
-    config = load_config(path, settings or [])
-    check_before_start(config, path, settings or [])
+    config = load_run_config(config_file, settings or [])
+    check_before_start(config, Path(config_file) if config_file else None, settings or [])
     return run_stages(config)
 
 
@@ -42,8 +52,15 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     started = time.perf_counter()
     with shared_lock(config.artifacts.root, "builds"):
         store = Store(config.artifacts.root)
-        results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
-        return publish(store, config, results, started)
+        try:
+            results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
+            logger.info("%s", describe_counts(results))
+            outcome = publish(store, config, results, started)
+        except RefusedBuildError as refusal:
+            _log_outcome(dict(refusal.outcome), config)
+            raise
+    _log_outcome(outcome, config)
+    return outcome
 
 
 def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
@@ -56,6 +73,12 @@ def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult],
     index = result_of(build_lsh, config, embeddings)
     evaluation = result_of(evaluate_recall, config, dataset, model, embeddings, index)
     return {result.artifact.step: result for result in (dataset, model, embeddings, index, evaluation)}
+
+
+def _log_outcome(outcome: dict[str, Any], config: LookalikeConfig) -> None:
+    """Write to the run's log what the command line prints; there it would be said twice."""
+    for line in describe_outcome(outcome, config.artifacts.root).splitlines():
+        get_run_logger().info("%s", line)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The command line: `lookalike build | experiment | query | status | serve | builds | verify | rollback | gc`.
+"""The command line: `lookalike build | experiment | query | status | serve | deploy | notify | builds | verify | ...`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 failed; 2 wrong usage or
-configuration; 3 the quality gate was not met. Only `build`, `experiment` and `serve` import Prefect.
+configuration; 3 the quality gate was not met. Only commands that run or schedule flows import Prefect.
 """
 
 import argparse
@@ -114,6 +114,15 @@ def _add_serve(parsers: Any) -> None:
     parser = parsers.add_parser("serve", help="rebuild on a schedule, and answer queries as a Prefect deployment")
     _add_config(parser)
     parser.set_defaults(command=commands.serve)
+    parser = parsers.add_parser("deploy", help="the same for Prefect workers: register both in a work pool")
+    _add_config(parser)
+    parser.add_argument("--pool", required=True, metavar="P", help="a Prefect work pool of type process")
+    parser.set_defaults(command=commands.deploy)
+    parser = parsers.add_parser("notify", help="have Prefect report refused, failed and missing builds")
+    _add_config(parser)
+    parser.add_argument("--block", required=True, metavar="TYPE/NAME", help="a notification block of Prefect")
+    parser.add_argument("--hours", type=_positive, default=24, metavar="H", help="without a publication (default: 24)")
+    parser.set_defaults(command=commands.notify)
 
 
 def _add_maintenance(parsers: Any) -> None:

@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,11 @@ def build(options: argparse.Namespace) -> int:
     from lookalike.publishing import RefusedBuildError
 
     check_before_start(config, options.config, options.set)
-    _quiet_prefect()
+    wait_for_prefect = _start_prefect()
     logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
     from flows.build import build as build_flow
-    from flows.server import check_server
 
-    check_server()
+    wait_for_prefect()
     try:
         with _ending_on_sigterm():
             outcome = build_flow(str(options.config) if options.config else None, options.set)
@@ -60,11 +60,10 @@ def experiment(options: argparse.Namespace) -> int:
 
     for config_file in options.configs:
         check_before_start(load_config(config_file, options.set), config_file, options.set)
-    _quiet_prefect()
+    wait_for_prefect = _start_prefect()
     from flows.experiment import experiment as experiment_flow
-    from flows.server import check_server
 
-    check_server()
+    wait_for_prefect()
     with _ending_on_sigterm():
         rows = experiment_flow([str(config_file) for config_file in options.configs], options.set)
     _print_json({"experiments": rows}) if options.json else _print(comparison_table(rows))
@@ -187,9 +186,36 @@ def gc(options: argparse.Namespace) -> int:
 def serve(options: argparse.Namespace) -> int:
     """Serve scheduled rebuilds and queries on demand until stopped."""
     config = load_config(options.config, options.set)
-    from flows.serving import serve_deployments
+    from flows.server import require_server
 
-    serve_deployments(config, options.config, options.set)
+    require_server("serve")
+    from flows.deployments import serve_collection
+
+    serve_collection(config, options.config, options.set)
+    return DONE
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """Register the same deployments as `serve` for the workers of a work pool."""
+    config = load_config(options.config, options.set)
+    from flows.server import require_server
+
+    require_server("deploy")
+    from flows.deployments import deploy_collection
+
+    deploy_collection(config, options.config, options.set, options.pool)
+    return DONE
+
+
+def notify(options: argparse.Namespace) -> int:
+    """Set up Prefect automations that report refused, failed and missing builds through a notification block."""
+    config = load_config(options.config, options.set)
+    from flows.server import require_server
+
+    require_server("notify")
+    from flows.notifications import notify_of_builds
+
+    notify_of_builds(config.name, options.block, options.hours)
     return DONE
 
 
@@ -210,9 +236,13 @@ def _ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _quiet_prefect() -> None:
+def _start_prefect() -> Callable[[], None]:
+    """Start a private Prefect server, unless one is named; call the result after what can be done meanwhile."""
     # The console alone: Prefect's pages keep every line. What went wrong is said once, by `main`.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from flows.server import check_server, start_server
+
+    return partial(check_server, start_server())
 
 
 def _print(text: str) -> None:

@@ -18,9 +18,11 @@ from lookalike.preflight import check_before_start
 from lookalike.publishing import record_experiment, warn_if_shrunken
 from lookalike.stages import StageResult
 from lookalike.store import Store
+from tasks.states import with_named_states
 
 
 @flow(name="experiment", persist_result=False, validate_parameters=True)
+@with_named_states
 def experiment(config_files: list[str], settings: list[str] | None = None) -> list[dict[str, Any]]:
     """Return one row a configuration, in order: name, error, build_id, steps, seconds, metrics.
 

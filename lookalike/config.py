@@ -270,7 +270,7 @@ class QueryConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """`lookalike serve`: when the index is rebuilt."""
+    """`lookalike serve` and `lookalike deploy`: when the index is rebuilt."""
 
     cron: Cron = Field("0 3 * * *", description="Times of the rebuild, as a cron expression of five fields")
     timezone: TimeZone = Field("UTC", description="Time zone of the cron expression, such as Europe/Berlin")
@@ -279,6 +279,12 @@ class ScheduleConfig(Section):
 class LookalikeConfig(Section):
     """The whole configuration."""
 
+    # Of no stage: changing it rebuilds nothing.
+    name: str = Field(
+        "lookalike",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Name of the collection, which its Prefect deployments carry (default: the name of the file)",
+    )
     artifacts: ArtifactsConfig = ArtifactsConfig()
     dataset: DatasetConfig = DatasetConfig()
     training: TrainingConfig = TrainingConfig()

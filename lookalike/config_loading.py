@@ -9,6 +9,7 @@ lists what would be valid.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -32,6 +33,8 @@ _EXPECTED = {
 }
 # Where a value stands: ("section",) or ("section", "key"), and the file that has it.
 _Origins = dict[tuple[str, ...], Path]
+# Beside the sections too: the name of the collection.
+_NAME = "name"
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
@@ -41,7 +44,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Look
     file, an unknown key, a wrong type or value.
     """
     origins: _Origins = {}
-    values = _read_extended(user_path(path), origins) if path is not None else {}
+    values = {_NAME: _default_name(path), **_read_extended(user_path(path), origins)} if path is not None else {}
     return _checked(values, overrides, origins)
 
 
@@ -61,6 +64,11 @@ def _checked(values: Mapping[str, Any], overrides: Iterable[str], origins: _Orig
         raise ConfigError("; ".join(problems)) from error
 
 
+def _default_name(path: Path) -> str:
+    """The file's name as a name that Prefect, a shell and a URL all take as it is."""
+    return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_") or LookalikeConfig().name
+
+
 def _read_extended(path: Path, origins: _Origins, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
     values = _read_yaml(path)
@@ -70,6 +78,7 @@ def _read_extended(path: Path, origins: _Origins, extending: tuple[Path, ...] = 
         if not isinstance(base, str) or path.resolve() in extending:
             raise ConfigError(f"{path}: `extends` must name another file, not itself, got {_shown(base)}")
         merged = _read_extended(path.parent / user_path(base), origins, (*extending, path.resolve()))
+        merged.pop(_NAME, None)  # The name of another collection.
     for section, keys in values.items():
         under = merged.get(section)
         merged[section] = {**under, **keys} if isinstance(under, dict) and isinstance(keys, dict) else keys

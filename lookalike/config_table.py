@@ -25,6 +25,8 @@ def render_table() -> str:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys = field.annotation.model_fields
             lines += [_row(f"{section}.{name}", key) for name, key in keys.items()]
+        else:
+            lines.append(_row(section, field))
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """What the command line prints for people: builds, query results and the state of the store, as text."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from lookalike.garbage import Garbage
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
+from lookalike.stages import StageResult
 
 
 def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
@@ -23,8 +25,25 @@ def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
         f"  index against exact search: recall@10 {metrics['recall_at_10']:.4f}, "
         f"{metrics['candidate_fraction']:.1%} of the collection compared",
         f"  figures: {root / artifacts['evaluate_recall'] / 'metrics.json'}",
+        f"  next: {_next_command(outcome, root)}",
     ]
     return "\n".join(lines)
+
+
+def describe_counts(results: Mapping[str, StageResult]) -> str:
+    """What became of the files, in one line: cataloged, rejected, embedded, indexed."""
+    dataset, embeddings = (results[step].artifact.summary for step in ("download_dataset", "embed_all"))
+    return (
+        f"{dataset['n_images']:,} images and {dataset['n_rejects']:,} rejected files in the catalog; "
+        f"{embeddings['rows']:,} images embedded and {embeddings['rejects']:,} rejected"
+    )
+
+
+def _next_command(outcome: Mapping[str, Any], root: Path) -> str:
+    folder = shlex.quote(str(root))
+    if outcome["published"]:
+        return f"lookalike query IMAGE --root {folder}"
+    return f"lookalike builds --root {folder}, to compare with what is published"
 
 
 def describe_result(result: QueryResult) -> str:
@@ -40,6 +59,11 @@ def describe_result(result: QueryResult) -> str:
         for neighbor, label in zip(result.neighbors, labels, strict=True)
     ]
     return "\n".join(lines)
+
+
+def describe_failure(query: str, error: str) -> str:
+    """Why a query has no answer, in one line that names the query."""
+    return error if query in error else f"{query}: {error}"
 
 
 def describe_status(status: Mapping[str, Any]) -> str:

@@ -56,6 +56,11 @@ class ArtifactError(LookalikeError):
     """The artifact store lacks something, or holds something damaged."""
 
 
+def describe_error(error: BaseException) -> str | None:
+    """The one line for a user on an error that is no defect of the program, or None for one that is."""
+    return str(error) if isinstance(error, LookalikeError) else describe_system_error(error)
+
+
 def describe_system_error(error: BaseException) -> str | None:
     """One line on a failure of the machine (a full disk, a missing right, no memory), or None for any other error."""
     if _means_full_disk(error):

@@ -10,12 +10,14 @@ from prefect.states import Completed
 from lookalike.config import LookalikeConfig
 from lookalike.stages import StageResult, run_stage
 from lookalike.store import ArtifactReference, Store
+from tasks.states import with_named_states
 
 logger = logging.getLogger("lookalike.build")
 
 TaskOutcome = StageResult | State[StageResult]
 
 
+@with_named_states
 def run(config: LookalikeConfig, name: str, *inputs: StageResult) -> TaskOutcome:
     """Run a stage; a cached one is returned as a state named Cached, so that Prefect's pages show it.
 

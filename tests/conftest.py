@@ -11,6 +11,8 @@ import tasks as tasks  # The project's Prefect settings, telemetry off among the
 # Before anything imports Prefect: it reads its home when it is imported, and tests must not touch the user's.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="lookalike-prefect-home-")
 os.environ.pop("PREFECT_API_URL", None)
+# The same for the private servers of `lookalike build`, whose homes are below the user's cache folder.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lookalike-cache-")
 
 # The real dataset, for the few tests that ask for it by this name. It must not stay in the environment: every other
 # test of the source `caltech101`, and every process that one starts, would take it instead of its own small archive.

@@ -13,6 +13,7 @@ from lookalike.errors import DownloadError
 from lookalike.files import replacing, sha256_of_bytes
 from lookalike.image_formats import HEAD_BYTES, is_html
 from lookalike.progress import progress_bar
+from lookalike.proxies import check_proxy
 
 if TYPE_CHECKING:
     import httpx
@@ -104,6 +105,7 @@ def _fetch_patiently(
 def _fetch(url: str, path: Path, stall_seconds: float, max_bytes: int) -> None:
     import httpx
 
+    check_proxy(url)
     try:
         with (
             httpx.Client(follow_redirects=True, timeout=stall_seconds, headers=_HEADERS) as client,

@@ -17,6 +17,7 @@ from lookalike.errors import ConfigError, LookalikeError, ModelError
 from lookalike.extensions import is_extension
 from lookalike.files import sha256_of_file, user_path
 from lookalike.network.backbones import Backbone
+from lookalike.proxies import check_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,6 +117,7 @@ def download_checkpoint(url: str, sha256_prefix: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file() and sha256_of_file(path).startswith(sha256_prefix):
         return path
+    check_proxy(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256_prefix)

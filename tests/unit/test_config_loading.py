@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lookalike.config import LookalikeConfig
 from lookalike.config_loading import load_config
 from lookalike.errors import ConfigError
+from lookalike.stages import STAGES
 
 DATA = Path(__file__).parents[1] / "data"
 KEYS = [
@@ -80,7 +81,7 @@ def test_an_empty_section_means_defaults(tmp_path):
     [
         ("index.n_bit=3", ["unknown key index.n_bit", "did you mean n_bits?"]),
         ("indx.n_bits=3", ["unknown section indx", "did you mean index?"]),
-        ("zzz.n_bits=3", ["unknown section zzz", "valid: artifacts, dataset"]),
+        ("zzz.n_bits=3", ["unknown section zzz", "valid: name, artifacts, dataset"]),
         ("index.engine=lshash4", ["index.engine", "'lookalike' or 'lshash3'", "got 'lshash4'"]),
         ("index.n_bits=many", ["index.n_bits", "got 'many'"]),
         ("evaluation.min_recall_at_10=2", ["evaluation.min_recall_at_10", "less than or equal to 1"]),
@@ -294,3 +295,41 @@ def test_a_file_that_is_no_file_is_one_line(tmp_path):
     for path in (tmp_path, tmp_path / "a\0b", tmp_path / ("n" * 300)):
         with pytest.raises(ConfigError, match="the configuration"):
             load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("photos.yaml", "photos"), ("My Photos (2021).yaml", "my-photos-2021"), ("_é_.yaml", "lookalike")],
+)
+def test_a_collection_has_the_name_of_its_file(tmp_path, file, name):
+    path = tmp_path / file
+    path.write_text("")
+    assert load_config(path).name == name
+    assert load_config(path, ["name=2021"]).name == "2021"
+    path.write_text("name: other\n")
+    assert load_config(path).name == "other"
+
+
+def test_a_name_is_not_that_of_the_file_that_is_extended(tmp_path):
+    write(tmp_path, "name: base\n")
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: config.yaml\n")
+    assert load_config(path).name == "more"
+
+
+@pytest.mark.parametrize("name", ["A", "-a", "a b", "a/b", "é", ""])
+def test_names_are_for_prefect_shells_and_urls(name):
+    with pytest.raises(ConfigError, match=r"name: string should match pattern '\^\[a-z0-9\]\[a-z0-9_-\]\*\$'"):
+        load_config(None, [f"name={name}"])
+
+
+@pytest.mark.parametrize("value", ["", "{a: b}"])
+def test_a_name_in_a_file_is_text(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"name: expected text"):
+        load_config(write(tmp_path, f"name: {value}\n"))
+
+
+def test_the_name_is_of_no_stage(tmp_path):
+    stages = [STAGES[name] for name in ("fine_tune", "embed_all", "build_lsh", "evaluate_recall")]
+    for stage in stages:
+        assert stage.settings(load_config(None, ["name=a"])) == stage.settings(load_config(None, ["name=b"]))
