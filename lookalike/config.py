@@ -279,12 +279,6 @@ class ScheduleConfig(Section):
 class LookalikeConfig(Section):
     """The whole configuration."""
 
-    # Of no stage: changing it rebuilds nothing.
-    name: str = Field(
-        "lookalike",
-        pattern=r"^[a-z0-9][a-z0-9_-]*$",
-        description="Name of the collection, which its Prefect deployments carry (default: the name of the file)",
-    )
     artifacts: ArtifactsConfig = ArtifactsConfig()
     dataset: DatasetConfig = DatasetConfig()
     training: TrainingConfig = TrainingConfig()
@@ -293,3 +287,9 @@ class LookalikeConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     query: QueryConfig = QueryConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    # Of no stage: changing it rebuilds nothing.
+    name: str = Field(
+        "lookalike",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Name of the collection, which its Prefect deployments carry (default: the name of the file)",
+    )

@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from lookalike.proxies import keep_loopback_direct
+from lookalike.fetch.proxies import keep_loopback_direct
 
 _PREFECT_DEFAULTS = {
     # No telemetry: neither the client's events nor the server's heartbeat.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from lookalike.config import Mirror
 from lookalike.errors import DownloadError
+from lookalike.fetch.proxies import check_proxy
 from lookalike.files import replacing, sha256_of_bytes
 from lookalike.image_formats import HEAD_BYTES, is_html
 from lookalike.progress import progress_bar
-from lookalike.proxies import check_proxy
 
 if TYPE_CHECKING:
     import httpx

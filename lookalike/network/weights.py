@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from lookalike.config import TrainingConfig
 from lookalike.errors import ConfigError, LookalikeError, ModelError
 from lookalike.extensions import is_extension
+from lookalike.fetch.proxies import check_proxy
 from lookalike.files import sha256_of_file, user_path
 from lookalike.network.backbones import Backbone
-from lookalike.proxies import check_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike.config import Mirror
-from lookalike.download import download_file
 from lookalike.errors import DownloadError
-from lookalike.proxies import check_proxy, keep_loopback_direct
+from lookalike.fetch.download import download_file
+from lookalike.fetch.proxies import check_proxy, keep_loopback_direct
 from tests.servers import LocalServer, content
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
