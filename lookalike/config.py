@@ -61,7 +61,7 @@ class DatasetConfig(Section):
     )
     exclude_labels: tuple[str, ...] = Field((), description="Labels whose images are left out")
     max_pixels: PositiveInt = Field(
-        120_000_000, description="Images with more pixels than this are not read, as queries neither"
+        120_000_000, description="Images with more pixels than this are rejected, and refused as queries"
     )
     max_failure_fraction: Fraction = Field(
         0.05,
