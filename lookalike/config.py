@@ -79,7 +79,7 @@ class DatasetConfig(Section):
         "compared with the last parts of each path",
     )
     max_pixels: PositiveInt = Field(
-        120_000_000, description="Images with more pixels than this are not read, as queries neither"
+        120_000_000, description="Images with more pixels than this are rejected, and refused as queries"
     )
     max_failure_fraction: Fraction = Field(
         0.05,

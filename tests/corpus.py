@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 WIDTH, HEIGHT = 48, 32
 QUADRANTS = {"top left": (220, 30, 30), "top right": (30, 170, 40), "bottom left": (40, 50, 200)}
 CORNER = (255, 255, 255)
+CENTERS = {"top left": (0.25, 0.25), "top right": (0.75, 0.25), "bottom left": (0.25, 0.75), "corner": (0.75, 0.75)}
 ORIENTATION_TAG = 274
 
 # An orientation of type text, "up!", where a number belongs.
@@ -26,6 +27,20 @@ def quadrants() -> Image.Image:
     image.paste(QUADRANTS["top right"], (WIDTH // 2, 0, WIDTH, HEIGHT // 2))
     image.paste(QUADRANTS["bottom left"], (0, HEIGHT // 2, WIDTH // 2, HEIGHT))
     return image
+
+
+def quadrant_colours(image: Image.Image) -> dict[str, tuple[int, int, int]]:
+    """The colours in the middle of the four quadrants."""
+    return {name: image.getpixel((int(x * image.width), int(y * image.height))) for name, (x, y) in CENTERS.items()}
+
+
+def assert_shows(image: Image.Image, expected: dict[str, tuple[int, int, int]], tolerance: int) -> None:
+    """Whether an image shows the quadrants in about the expected colours."""
+    assert image.mode == "RGB"
+    assert image.size == (WIDTH, HEIGHT)
+    for name, colour in quadrant_colours(image).items():
+        differences = [abs(found - wanted) for found, wanted in zip(colour, expected[name], strict=True)]
+        assert max(differences) <= tolerance, (name, colour, expected[name])
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -14,11 +14,19 @@ from PIL import Image
 from lookalike.errors import ImageError
 from lookalike.images import open_image, probe_image, verify_image
 from tests import corpus
+from tests.tiff_writer import tiff_of
 
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "250"))
 # Two copies of the largest picture that is decoded, and some.
 MAX_GROWTH_MIB = 1200
-SEEDS = {**corpus.colour_images(), **corpus.grey_images()}
+DEEP = np.asarray(corpus.quadrants()).astype(np.uint16) * 257
+SEEDS = {
+    **corpus.colour_images(),
+    **corpus.grey_images(),
+    "tiff 16-bit planar": tiff_of(DEEP, planar=True, compression="deflate", predictor=2),
+    "tiff floating in tiles": tiff_of((DEEP / 65535).astype("f4"), tile=16, predictor=3),
+    "jpeg with another profile": corpus.encode(corpus.quadrants(), "JPEG", icc_profile=corpus.swapping_profile()),
+}
 # One seed of each decoder and layout; the other orientations and modes differ in a few bytes only.
 NAMES = [name for name in SEEDS if "orientation" not in name] + ["jpeg orientation 6", "tiff orientation 6"]
 
