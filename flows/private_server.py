@@ -13,12 +13,14 @@ import atexit
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import count
@@ -33,7 +35,6 @@ _START_TIMEOUT_SECONDS = 120.0
 # Its history is of no use to anybody; beyond this size a new one is quicker.
 _MAX_DATABASE_BYTES = 50_000_000
 _DATABASE = "prefect.db"
-_LOG = "server.log"
 
 
 class PrivateServer:
@@ -75,7 +76,7 @@ class PrivateServer:
     def _launch(self, port: int = 0) -> None:
         database = self.home / _DATABASE
         self._had_database = database.exists()
-        with contextlib.closing(socket.socket()) as listener, (self.home / _LOG).open("wb") as log:
+        with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             # From now on clients are kept waiting until the server takes them, and are cut off if it ends.
@@ -89,10 +90,16 @@ class PrivateServer:
                 pass_fds=inherited,
                 # Kept open by this process alone: the server ends when it is closed, however this process ends.
                 stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
+                text=True,
+                errors="replace",
             )
+        # In memory: a full disk is one of the causes that it must be able to tell.
+        self._output: deque[str] = deque(maxlen=200)
+        self._reader = threading.Thread(target=self._output.extend, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
 
     def _answers(self) -> bool:
         import httpx
@@ -105,13 +112,16 @@ class PrivateServer:
 
     def _end(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._reader.join(timeout=5)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
 
     def _cause(self) -> str:
-        log = (self.home / _LOG).read_text(encoding="utf-8", errors="replace")
-        lines = [line.strip() for line in log.splitlines() if line.strip()]
-        errors = [line for line in lines if "Error" in line.partition(":")[0]]
-        return (errors or lines or [f"it did not answer within {_START_TIMEOUT_SECONDS:g} s"])[-1]
+        lines = [line.strip() for line in self._output if line.strip()]
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+        return (errors or lines or ["it said nothing"])[-1]
 
 
 def start() -> PrivateServer:
