@@ -140,7 +140,7 @@ def _kinds(field: FieldInfo) -> set[Any]:
 
 
 def _sections() -> list[str]:
-    return list(LookalikeConfig.model_fields)
+    return [name for name in LookalikeConfig.model_fields if _section(name) is not None]
 
 
 def _section(name: str) -> type[BaseModel] | None:

@@ -81,7 +81,7 @@ def test_an_empty_section_means_defaults(tmp_path):
     [
         ("index.n_bit=3", ["unknown key index.n_bit", "did you mean n_bits?"]),
         ("indx.n_bits=3", ["unknown section indx", "did you mean index?"]),
-        ("zzz.n_bits=3", ["unknown section zzz", "valid: name, artifacts, dataset"]),
+        ("zzz.n_bits=3", ["unknown section zzz", "valid: artifacts, dataset"]),
         ("index.engine=lshash4", ["index.engine", "'lookalike' or 'lshash3'", "got 'lshash4'"]),
         ("index.n_bits=many", ["index.n_bits", "got 'many'"]),
         ("evaluation.min_recall_at_10=2", ["evaluation.min_recall_at_10", "less than or equal to 1"]),

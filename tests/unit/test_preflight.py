@@ -57,6 +57,8 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "training.classifier": ["arcface"],
     "training.dropout": ["1"],
     "training.batch_size": ["1", "many"],
+    "dataset.max_pixels": ["0"],
+    "dataset.max_failure_fraction": ["2"],
     "training.frozen_epochs": ["-1", "1.5"],
     "training.frozen_learning_rate": ["0", "inf", "1e9"],
     "training.unfrozen_epochs": ["-1"],
@@ -80,7 +82,6 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "embedding.batch_size": ["0", "small"],
     "embedding.shard_rows": ["0"],
     "embedding.workers": ["0", "100000"],
-    "embedding.max_failure_fraction": ["2"],
     "embedding.verify_rows": ["-1"],
     "embedding.precision_check_rows": ["-1"],
     "index.engine": ["faiss"],
@@ -105,6 +106,7 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "evaluation.background_labels": ["[catt]", ("[cat]", "dataset.exclude_labels=[cat]")],
     "evaluation.min_recall_at_10": ["2"],
     "evaluation.max_regression": ["-0.1"],
+    "evaluation.max_shrinkage": ["1.1"],
     "query.n": ["0"],
     "query.timeout_seconds": ["0", "1e300"],
     "query.max_bytes": ["0"],
@@ -125,7 +127,7 @@ def run(tmp_path, monkeypatch, capsys):
     """Run `lookalike` in this process, where a flow that starts is an error; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("flows.cli._log_to_stderr", lambda: None)
-    for flow in ("build", "experiment", "serving"):
+    for flow in ("build", "experiment", "deployments"):
         monkeypatch.setitem(sys.modules, f"flows.{flow}", None)
     monkeypatch.delenv("LOOKALIKE_CALTECH101", raising=False)
 
