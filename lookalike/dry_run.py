@@ -7,12 +7,13 @@ second. The few networks that do not run there are tried on the processor.
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from lookalike.config import TrainingConfig
-from lookalike.embedding.hook import find_layer, hooked
+from lookalike.embedding.hook import PLACES, find_layer
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
 from lookalike.network.head import Head, feature_layout
@@ -99,11 +100,15 @@ def _check_layer(config: TrainingConfig, body: Body, features: int, layer: str) 
 
 
 def _check_output(network: Network, size: int, layer: str) -> None:
-    with _explained(f"embedding.layer: {layer} gives no embedding"), hooked(network, layer) as output:
+    outputs: list[Any] = []
+    find_layer(network, layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    with _explained(f"embedding.layer: {layer} gives no embedding"):
         network.body(torch.zeros(1, 3, size, size))
-        shape = tuple(output.take().shape)
-    if len(shape) != 2 or shape[0] != 1:
-        raise ConfigError(f"embedding.layer: {layer} gives values of shape {shape} for an image, expected one vector")
+    shape = tuple(getattr(outputs[-1], "shape", ())) if outputs else ()
+    if len(shape) not in PLACES or shape[0] != 1:
+        raise ConfigError(
+            f"embedding.layer: {layer} gives values of shape {shape} for an image, expected one vector or feature map"
+        )
 
 
 def _check_cut(first_trained_layer: str, backbone: Backbone) -> None:

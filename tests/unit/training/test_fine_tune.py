@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_model(dataset_folder, tmp_path, changes):
 
 
 def test_frozen_layers_made_ready_lead_to_the_model_that_is_stored(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.training.features._WORTH_FUSING", 0)
+    monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
     config = tiny_training_config(**ALL_STEPS, first_trained_layer="blocks.2")
     summary = fine_tune(config, dataset_folder, tmp_path)
     assert accuracy_of_stored(tmp_path, dataset_folder) == pytest.approx(summary.accuracy)
@@ -97,9 +97,7 @@ def test_layers_before_the_first_trained_one_stay(dataset_folder, tmp_path):
     config = tiny_training_config(unfrozen_epochs=1, first_trained_layer="blocks.2", batch_size=16)
     fine_tune(config, dataset_folder, tmp_path / "trained")
     fine_tune(tiny_training_config(unfrozen_epochs=0), dataset_folder, tmp_path / "start")
-    trained, start = (
-        load_model(tmp_path / name, inner_layers=True).network.body.state_dict() for name in ("trained", "start")
-    )
+    trained, start = (load_model(tmp_path / name).network.body.state_dict() for name in ("trained", "start"))
     changed = {
         name.split(".")[1] for name in trained if not torch.equal(trained[name], start[name]) and "blocks" in name
     }
