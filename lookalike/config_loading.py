@@ -105,7 +105,7 @@ def _explain_one(details: ErrorDetails) -> str:
     if details["type"] == "model_type":
         return f"{key}: expected a section of keys, got {details['input']!r}"
     if isinstance(details["input"], Mapping):
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message
     return f"{key}: {message[:1].lower()}{message[1:]}, got {details['input']!r}"
 
 

@@ -41,7 +41,9 @@ def list_builds(store: Store) -> list[dict[str, Any]]:
             "config_digest": record["config_digest"],
             "n_images": record["metrics"]["n_images"],
             "recall_at_10": record["metrics"]["recall_at_10"],
-            "precision_at_10": record["metrics"]["precision_at_10"],
+            # Of these a build has the one or the other: precision needs labels.
+            "precision_at_10": record["metrics"].get("precision_at_10"),
+            "copy_recall_at_10": record["metrics"].get("copy_recall_at_10"),
             "size_bytes": sum(_size_bytes(store.root / folder) for folder in record["artifacts"].values()),
         }
         for record in store.read_builds()

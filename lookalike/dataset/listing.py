@@ -5,28 +5,24 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lookalike.errors import DatasetError
 
-# Label of images that lie directly in the folder, under no label of their own.
-UNLABELLED = "unlabelled"
+_LINKED_FOLDER = "a symbolic link to a folder, which is not followed"
+_LINK_OUT = "a symbolic link that leaves the folder"
+LINK_PROBLEMS = frozenset({_LINKED_FOLDER, _LINK_OUT})
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One file below the root: its path relative to the root, size and time, and why it cannot be used, if so."""
+    """One file below the root: its path relative to the root, size, time, label, and why it cannot be used, if so."""
 
     path: str
     n_bytes: int
     mtime_ns: int
     problem: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The first folder of the path; images of nested folders belong to the outermost one."""
-        parts = PurePosixPath(self.path).parts
-        return parts[0] if len(parts) > 1 else UNLABELLED
+    label: str = ""
 
     @property
     def printable_path(self) -> str:
@@ -34,17 +30,18 @@ class FoundFile:
         return os.fsencode(self.path).decode(errors="backslashreplace")
 
 
-def list_files(root: Path) -> list[FoundFile]:
+def list_files(root: Path, *, follow_links: bool = False) -> list[FoundFile]:
     """Return every entry below `root` that is no folder, sorted by path.
 
-    A symbolic link counts as a file: it is usable if it leads to an ordinary file within `root`. Links
-    to folders are not followed. Raises `DatasetError` if `root` is not a readable folder.
+    A symbolic link counts as a file: it is usable if it leads to an ordinary file within `root`. Links to
+    folders are not followed. With `follow_links` both may lead anywhere, but a folder is not entered from
+    within itself. Raises `DatasetError` if `root` is not a readable folder.
     """
     if not root.is_dir():
         cause = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"{root} {cause}; expected a folder with one sub-folder for each label")
+        raise DatasetError(f"{root} {cause}; expected a folder of images")
     try:
-        found = list(_walk(root))
+        found = list(_walk(root, follow_links))
     except OSError as error:
         raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
     return sorted(found, key=lambda file: os.fsencode(file.path))
@@ -59,34 +56,42 @@ def listing_digest(files: list[FoundFile]) -> str:
     return digest.hexdigest()
 
 
-def _walk(root: Path) -> Iterator[FoundFile]:
+def _walk(root: Path, follow_links: bool) -> Iterator[FoundFile]:
     real_root = os.path.realpath(root)
-    waiting = [""]
+    # Each with its real place, after those of the folders whose links led there.
+    waiting: list[tuple[str, tuple[str, ...]]] = [("", (real_root,))]
     while waiting:
-        prefix = waiting.pop()
+        prefix, places = waiting.pop()
         with os.scandir(root / prefix) as entries:
             for entry in entries:
                 path = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append(path + "/")
+                    waiting.append((path + "/", (*places[:-1], f"{places[-1]}/{entry.name}")))
+                elif follow_links and entry.is_symlink() and entry.is_dir() and not _leads_back(entry, places):
+                    waiting.append((path + "/", (*places, os.path.realpath(entry.path))))
                 else:
-                    yield _found(entry, path, real_root)
+                    yield _found(entry, path, None if follow_links else real_root)
 
 
-def _found(entry: "os.DirEntry[str]", path: str, real_root: str) -> FoundFile:
+def _leads_back(entry: "os.DirEntry[str]", places: tuple[str, ...]) -> bool:
+    """Whether a link leads to a folder that the walk is in."""
+    target = os.path.realpath(entry.path)
+    return any(os.path.commonpath([target, place]) == target for place in places)
+
+
+def _found(entry: "os.DirEntry[str]", path: str, within: str | None) -> FoundFile:
     try:
         status = entry.stat()
     except OSError as error:
         return FoundFile(path, 0, 0, f"cannot be read: {error.strerror or error}")
-    return FoundFile(path, status.st_size, status.st_mtime_ns, _problem_of(entry, path, status, real_root))
+    return FoundFile(path, status.st_size, status.st_mtime_ns, _problem_of(entry, path, status, within))
 
 
-def _problem_of(entry: "os.DirEntry[str]", path: str, status: os.stat_result, real_root: str) -> str | None:
-    if entry.is_symlink():
-        if stat.S_ISDIR(status.st_mode):
-            return "a symbolic link to a folder, which is not followed"
-        if os.path.commonpath([real_root, os.path.realpath(entry.path)]) != real_root:
-            return "a symbolic link that leaves the folder"
+def _problem_of(entry: "os.DirEntry[str]", path: str, status: os.stat_result, within: str | None) -> str | None:
+    if entry.is_symlink() and stat.S_ISDIR(status.st_mode):
+        return _LINKED_FOLDER if within else "a symbolic link to a folder around it"
+    if entry.is_symlink() and within and os.path.commonpath([within, os.path.realpath(entry.path)]) != within:
+        return _LINK_OUT
     if not stat.S_ISREG(status.st_mode):
         return "not an ordinary file"
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from lookalike.config import DatasetConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.catalog import Reject, inspect_files
+from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.listing import FoundFile, list_files, listing_digest
 from lookalike.dataset.split import held_out_ids
 from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, write_dataset
@@ -37,12 +38,16 @@ def download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> Da
 
 def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path) -> DatasetSummary:
     root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
-    files = list_files(root)
+    files = labelled(list_files(root, follow_links=config.follow_links), config)
     kept = _without_excluded(files, config.exclude_labels)
     rows, rejects = inspect_files(root, kept)
     if not rows:
         raise DatasetError(_no_images(root, len(files), len(files) - len(kept), rejects))
     held_out = held_out_ids(rows, config.valid_fraction, config.seed)
+    if config.labels == "none" and not held_out:
+        raise DatasetError(
+            f"{root} holds {len(rows):,} readable images that are all the same; two different are needed"
+        )
     is_inside = root == folder / IMAGES_FOLDER
     stored_root = IMAGES_FOLDER if is_inside else str(root)
     summary = write_dataset(folder, stored_root, _origin(config), rows, rejects, held_out, len(files))
@@ -60,13 +65,25 @@ def source_fingerprint(config: DatasetConfig) -> dict[str, Any]:
     if config.source == "synthetic":
         return {"source": "synthetic", "generator_version": GENERATOR_VERSION}
     if config.source == "folder":
-        return {"source": "folder", **_folder_fingerprint(_configured_folder(config))}
+        return {"source": "folder", **_folder_fingerprint(config, _configured_folder(config))}
     local = caltech101.local_source(config)
     if local is None:
         return {"source": "caltech101", "mirrors": [mirror.model_dump() for mirror in config.mirrors]}
     if local.is_dir():
-        return {"source": "caltech101", **_folder_fingerprint(local.resolve())}
+        return {"source": "caltech101", **_folder_fingerprint(config, local.resolve())}
     return {"source": "caltech101", "sha256": sha256_of_file(local), "bytes": local.stat().st_size}
+
+
+def check_source(config: DatasetConfig) -> None:
+    """Raise `DatasetError` or `ConfigError`, naming the setting that helps, if no dataset can be made of the source.
+
+    A folder is judged by the names in it, so this takes no longer than listing it.
+    """
+    if config.source == "folder":
+        folder = _configured_folder(config)
+        check_labels(folder, list_files(folder, follow_links=config.follow_links), config)
+    else:
+        source_fingerprint(config)
 
 
 def _obtain_images(config: DatasetConfig, images: Path, downloads: Path) -> Path:
@@ -89,10 +106,10 @@ def _configured_folder(config: DatasetConfig) -> Path:
     return config.folder.expanduser().resolve()
 
 
-def _folder_fingerprint(folder: Path) -> dict[str, Any]:
-    files = list_files(folder)
+def _folder_fingerprint(config: DatasetConfig, folder: Path) -> dict[str, Any]:
+    files = list_files(folder, follow_links=config.follow_links)
     if not files:
-        raise DatasetError(f"{folder} is empty; expected a folder with one sub-folder of images for each label")
+        raise DatasetError(f"{folder} is empty; expected a folder of images")
     return {"folder": str(folder), "n_files": len(files), "listing_sha256": listing_digest(files)}
 
 
@@ -123,9 +140,9 @@ def _origin(config: DatasetConfig) -> str:
 
 def _log(summary: DatasetSummary, rejects: Sequence[Reject]) -> None:
     logger.info(
-        "%d images of %d labels (%d to train, %d held out), %d files rejected, %d excluded",
+        "%d images %s (%d to train, %d held out), %d files rejected, %d excluded",
         summary.n_images,
-        summary.n_labels,
+        f"of {summary.n_labels} labels" if summary.n_labels else "without labels",
         summary.n_train,
         summary.n_valid,
         summary.n_rejects,

@@ -32,6 +32,7 @@ class LightModel:
         self.fingerprint = fingerprint(description, layer)
         self._tensors = tensors
         self._threads = ThreadpoolController()
+        self._is_alone = head["units"] == 0
         self._relu = head["activation"] == "relu"
         body = {name.removeprefix("body."): tensor for name, tensor in tensors.items() if name.startswith("body.")}
         self._body = NumpyBody(description["graph"], body)
@@ -50,6 +51,8 @@ class LightModel:
 
     def _embedding(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lookalike.network.head.Embedding`."""
+        if self._is_alone:
+            return self._tensors["head.embedding.projection"] @ pooled + self._tensors["head.embedding.shift"]
         activation = self._run_head(pooled, "activation")
         gain, projection, shift = (self._tensors[f"head.embedding.{name}"] for name in ("gain", "projection", "shift"))
         if len(shift) == 0:

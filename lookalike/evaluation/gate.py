@@ -13,7 +13,11 @@ def check_gate(metrics: Mapping[str, Any], config: EvaluationConfig, published: 
     `published` are the metrics of the build to be replaced, if it was made from the same dataset
     settings: figures of other collections say nothing about this one.
     """
-    problems = [*_recall_problems(metrics, config), *_regression_problems(metrics, config, published)]
+    problems = [
+        *_recall_problems(metrics, config),
+        *_copy_problems(metrics, config),
+        *_regression_problems(metrics, config, published),
+    ]
     if problems:
         raise QualityGateError(f"the quality gate was not met: {'; '.join(problems)}; nothing was published")
 
@@ -33,12 +37,25 @@ def _recall_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> li
     ]
 
 
+def _copy_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> list[str]:
+    """Without labels, distorted images that find themselves are the one sign of a good embedding."""
+    recall = metrics.get("copy_recall_at_10")
+    if recall is None or recall >= config.min_copy_recall_at_10:
+        return []
+    return [
+        f"copy_recall_at_10 is {recall:.4f} ({metrics['n_copy_queries']} queries), evaluation.min_copy_recall_at_10 "
+        f"demands {config.min_copy_recall_at_10}: distorted images do not find themselves (look at training.backbone "
+        "and training.weights)"
+    ]
+
+
 def _regression_problems(
     metrics: Mapping[str, Any], config: EvaluationConfig, published: Mapping[str, Any] | None
 ) -> list[str]:
-    if published is None or metrics["precision_at_10"] >= published["precision_at_10"] - config.max_regression:
-        return []
+    before = {} if published is None else published
     return [
-        f"precision_at_10 is {metrics['precision_at_10']:.4f}, the published build has "
-        f"{published['precision_at_10']:.4f}, and evaluation.max_regression allows a fall of {config.max_regression}"
+        f"{name} is {metrics[name]:.4f}, the published build has {before[name]:.4f}, "
+        f"and evaluation.max_regression allows a fall of {config.max_regression}"
+        for name in ("precision_at_10", "copy_recall_at_10")
+        if name in metrics and name in before and metrics[name] < before[name] - config.max_regression
     ]

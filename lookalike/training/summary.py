@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+# Principal components are taken of at most so many images: more change them little.
+COMPONENT_IMAGES = 3000
+
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """Held-out top-1 accuracy, the seconds of each step, the epochs of all stages together, the precision used."""
+    """Held-out top-1 accuracy (None untrained), the seconds of each step, the epochs of all, the precision used."""
 
-    accuracy: float
+    accuracy: float | None
     seconds: dict[str, float]
     epochs: int
     precision: str
