@@ -82,7 +82,7 @@ def _problem_of_labels(paths: Sequence[str], config: DatasetConfig) -> str | Non
     if config.label_level is None and _are_dates(names):
         return f"its outermost folders are dates and no labels ({_shown(names)})"
     if len(counts) < 2:
-        return f"all {len(paths):,} images are in one folder ({_shown(names)}), and labels need at least two"
+        return f"all {sum(counts.values()):,} images are in one folder ({_shown(names)}), and labels need at least two"
     if max(counts.values()) < 2:
         return f"each of the {len(counts):,} labels ({_shown(names)}) has one image alone, so none can be held out"
     return None

@@ -13,6 +13,7 @@ COSINE_SCALE = 16.0
 # 0 takes principal components as they are, of which a few outweigh all others; 1 gives each the same variance, and
 # most of them are noise. Beside what was learned the middle was best, alone the lower quarter: docs/model.md.
 _WHITENING, _WHITENING_ALONE = 0.5, 0.25
+_NO_VARIANCE = 1e-12
 
 
 class FeaturePool(nn.Module):
@@ -152,9 +153,10 @@ def shrunk_variances(variances: Tensor, images: int) -> Tensor:
 
 
 def _variance(vectors: Tensor) -> Tensor:
-    """Return the mean squared distance of vectors (n, dim) to their mean; tiny instead of 0."""
-    distances = (vectors - vectors.mean(dim=0)).square().sum(dim=1)
-    return distances.mean().clamp(min=torch.finfo(torch.float32).tiny)
+    """Return the mean squared distance of vectors (n, dim) to their mean; 1 where it is nothing but rounding."""
+    variance = (vectors - vectors.mean(dim=0)).square().sum(dim=1).mean()
+    is_real = variance > _NO_VARIANCE * vectors.square().sum(dim=1).mean()
+    return torch.where(is_real, variance, torch.ones_like(variance))
 
 
 class Head(nn.Module):

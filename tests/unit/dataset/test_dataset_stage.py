@@ -255,9 +255,9 @@ def test_folder_without_images_is_an_error(build, tmp_path, files, message):
 @pytest.mark.parametrize("make", [lambda _path: None, lambda path: path.write_text("x")])
 def test_source_that_is_no_folder_is_an_error_at_once(build, tmp_path, make):
     make(tmp_path / "photos")
-    with pytest.raises(DatasetError, match="expected a folder with one sub-folder"):
+    with pytest.raises(DatasetError, match="expected a folder of images"):
         build(tmp_path / "photos")
-    with pytest.raises(DatasetError, match="expected a folder with one sub-folder"):
+    with pytest.raises(DatasetError, match="expected a folder of images"):
         source_fingerprint(DatasetConfig(source="folder", folder=tmp_path / "photos"))
 
 

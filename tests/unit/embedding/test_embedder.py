@@ -15,6 +15,8 @@ from lookalike.embedding.light import open_light_model
 from lookalike.embedding.model import ModelReference, open_model
 from lookalike.errors import ConfigError, EmbeddingError
 from lookalike.images import open_image
+from lookalike.training import fine_tune
+from tests.tiny_model import tiny_training_config
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,16 @@ def test_light_model_gives_the_vectors_of_torch(light_model_folder):
         full = open_model(ModelReference(light_model_folder, layer, "fp32"))
         assert light.fingerprint == full.fingerprint
         assert np.allclose(light.embed(pixels), full.embed(pixels), rtol=1e-3, atol=1e-4)
+
+
+def test_light_model_of_components_alone_gives_the_vectors_of_torch(dataset_folder, tmp_path):
+    config = tiny_training_config(backbone="resnet18", frozen_epochs=0, kept_units=16)
+    fine_tune(config, dataset_folder, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    light = open_light_model(tmp_path, "head.embedding")
+    full = open_model(ModelReference(tmp_path, "head.embedding", "fp32"))
+    assert light.embed(pixels).shape == (2, 16)
+    assert np.allclose(light.embed(pixels), full.embed(pixels), rtol=1e-3, atol=1e-4)
 
 
 def test_light_model_leaves_other_layers_and_networks_to_torch(light_model_folder, model_folder):
