@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lookalike.config import EvaluationConfig
-from lookalike.dataset.threads import map_in_threads
 from lookalike.embedding import Embedder
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.material import Material
@@ -28,6 +27,7 @@ from lookalike.evaluation.ranking import (
 )
 from lookalike.images import open_image
 from lookalike.progress import progress_bar
+from lookalike.threads import ordered_map
 
 _IMAGES_AT_ONCE = 32
 
@@ -120,7 +120,7 @@ def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: E
         image = open_image(root / paths[number], target_size=2 * embedder.image_size)
         return distorted(image, np.random.default_rng((seed, number)))
 
-    images, found = map_in_threads(distorted_image, range(len(paths))), []
+    images, found = ordered_map(distorted_image, range(len(paths))), []
     with progress_bar("distorted queries", len(paths)) as bar:
         while batch := list(islice(images, _IMAGES_AT_ONCE)):
             found.append(embedder.embed_many(batch))

@@ -104,24 +104,32 @@ class Embedding(nn.Module):
         self.register_buffer("projection", torch.zeros(kept_units, in_features))
         self.register_buffer("shift", torch.zeros(kept_units))
 
-    def forward(self, pooled: Tensor, activation: Tensor, confidence: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor, activation: Tensor | None = None, confidence: Tensor | None = None) -> Tensor:
         """Embeddings (n, units + kept_units) of pooled features (n, C), activations (n, units), confidences (n, 1).
 
-        Without kept units they are the activations.
+        Without kept units they are the activations, without activations the components.
         """
-        if len(self.shift) == 0:
+        if activation is not None and len(self.shift) == 0:
             return activation
         kept = nn.functional.linear(pooled, self.projection, self.shift)
+        if activation is None or confidence is None:
+            return kept
         return torch.cat([self.gain * confidence * activation, kept], dim=1)
 
     def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, kept_share: float) -> None:
         """Set the components, and the scales by which they make `kept_share` of the variance over these images."""
-        is_alone = activation.shape[1] == 0
-        projection = principal_projection(pooled, len(self.shift), _WHITENING_ALONE if is_alone else _WHITENING)
-        projection *= (kept_share / _variance(pooled @ projection.T)) ** 0.5
+        self._fit_components(pooled, _WHITENING, kept_share)
+        self.gain = ((1 - kept_share) / _variance(confidence * activation)) ** 0.5
+
+    def fit_alone(self, pooled: Tensor) -> None:
+        """Set the components that make an embedding without activations."""
+        self._fit_components(pooled, _WHITENING_ALONE, 1.0)
+
+    def _fit_components(self, pooled: Tensor, whitening: float, share: float) -> None:
+        projection = principal_projection(pooled, len(self.shift), whitening)
+        projection *= (share / _variance(pooled @ projection.T)) ** 0.5
         self.projection = projection
         self.shift = -projection @ pooled.mean(dim=0)
-        self.gain = ((1 - kept_share) / _variance(confidence * activation)) ** 0.5
 
 
 def principal_projection(pooled: Tensor, count: int, whitening: float) -> Tensor:
@@ -202,7 +210,7 @@ class Head(nn.Module):
     def classify(self, pooled: Tensor) -> Tensor:
         """Class scores (n, classes) of features (n, C) that are pooled already."""
         if self.is_alone:
-            embeddings: Tensor = self.embedding(pooled, pooled[:, :0], pooled[:, :0])
+            embeddings: Tensor = self.embedding(pooled)
             return embeddings
         activation = self.activate(pooled)
         scored = self.norm2(activation)
@@ -215,7 +223,7 @@ class Head(nn.Module):
     def fit_embedding(self, pooled: Tensor, kept_share: float) -> None:
         """Set the components of the embedding from pooled features (n, C); see `Embedding.fit`."""
         if self.is_alone:
-            self.embedding.fit(pooled, pooled[:, :0], pooled[:, :0], 1.0)
+            self.embedding.fit_alone(pooled)
             return
         activation = self.activate(pooled)
         self.embedding.fit(pooled, activation, self.confidence(self.norm2(activation)), kept_share)
