@@ -1,4 +1,4 @@
-"""The command line: `lookalike build | experiment | query | status | serve | deploy | notify | builds | verify | ...`.
+"""The command line: `lookalike index | build | experiment | query | status | serve | deploy | notify | builds | ...`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 failed; 2 wrong usage or
 configuration; 3 the quality gate was not met. Only commands that run or schedule flows import Prefect.
@@ -61,6 +61,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lookalike", description="Find the images of a collection that look most like a given image.")
     parsers = parser.add_subparsers(required=True, metavar="command")
+    _add_index(parsers)
     _add_build(parsers)
     _add_experiment(parsers)
     _add_query(parsers)
@@ -68,6 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(parsers)
     _add_maintenance(parsers)
     return parser
+
+
+def _add_index(parsers: Any) -> None:
+    parser = parsers.add_parser(
+        "index", help="make a folder of images searchable: no labels, no configuration, no training"
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the images; folders in it are searched too")
+    _add_root(parser)
+    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override one setting")
+    _add_json(parser)
+    parser.set_defaults(command=commands.index)
 
 
 def _add_build(parsers: Any) -> None:

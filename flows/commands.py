@@ -53,6 +53,20 @@ def build(options: argparse.Namespace) -> int:
     return DONE
 
 
+def index(options: argparse.Namespace) -> int:
+    """Build an index of a folder of images without labels, nothing trained, and say how to ask it."""
+    from lookalike.photos import PHOTOS_CONFIG, how_to_ask, index_settings
+
+    settings = index_settings(options.folder, options.root, options.set)
+    code = build(argparse.Namespace(config=PHOTOS_CONFIG, set=settings, json=options.json))
+    root = load_config(PHOTOS_CONFIG, settings).artifacts.root
+    question = how_to_ask(options.folder, root)
+    logging.getLogger("lookalike.index").info("ask with: %s", question) if options.json else _print(
+        f"ask with:\n  {question}"
+    )
+    return code
+
+
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
     from lookalike.comparison import comparison_table, save_comparison

@@ -14,13 +14,14 @@ _Column = Callable[[Mapping[str, Any]], float | None]
 
 # Columns that no configuration has a figure for are left out.
 QUALITY: Mapping[str, _Column] = {
-    "accuracy": lambda metrics: metrics["accuracy"],
-    "precision@1": lambda metrics: metrics["precision_at_1"],
-    "precision@10": lambda metrics: metrics["precision_at_10"],
-    "map": lambda metrics: metrics["map"],
+    "accuracy": lambda metrics: metrics.get("accuracy"),
+    "precision@1": lambda metrics: metrics.get("precision_at_1"),
+    "precision@10": lambda metrics: metrics.get("precision_at_10"),
+    "map": lambda metrics: metrics.get("map"),
     "precision@10, unseen labels": lambda metrics: _within(metrics, "unseen_labels", "among_all", "precision_at_10"),
     "among themselves": lambda metrics: _within(metrics, "unseen_labels", "among_unseen", "precision_at_10"),
     "precision@10, distorted": lambda metrics: _within(metrics, "distorted", "precision_at_10"),
+    "copy recall@10": lambda metrics: metrics.get("copy_recall_at_10"),
     "recall@10": lambda metrics: metrics["recall_at_10"],
 }
 _TIMED = ("fine_tune", "embed_all")
@@ -58,7 +59,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(9, 1.6 + 0.42 * max(len(done), 1)), layout="constrained")
     axes = figure.add_subplot()
     lines = range(len(done), 0, -1)
-    for name, marker in zip((name for name in QUALITY if name not in _NOT_DRAWN), "os^Dv<P", strict=True):
+    for name, marker in zip((name for name in QUALITY if name not in _NOT_DRAWN), "os^Dv<PX", strict=True):
         points = [(value, line) for row, line in zip(done, lines, strict=True) if (value := _figure(row, name))]
         if points:
             axes.plot(*zip(*points, strict=True), marker, label=name, markersize=6, alpha=0.85)
@@ -66,7 +67,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
     if done:
         # Not by the accuracy: that of a classifier that was never taught, near 0, would squeeze all else together.
         drawn = [_figure(row, name) for row in done for name in QUALITY if name not in (*_NOT_DRAWN, "accuracy")]
-        axes.set_xlim(min(value for value in drawn if value is not None) - 0.02, 1.01)
+        axes.set_xlim(min((value for value in drawn if value is not None), default=0.02) - 0.02, 1.01)
     axes.grid(visible=True, alpha=0.3)
     if done:
         axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)

@@ -61,7 +61,16 @@ class DatasetConfig(Section):
     """Stage download_dataset: which images, and how they are split."""
 
     source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Where the images come from")
-    folder: UserPath | None = Field(None, description="For source `folder`: one sub-folder a label")
+    folder: UserPath | None = Field(None, description="For source `folder`: the folder of images")
+    labels: Literal["folders", "none"] = Field(
+        "folders", description="Where labels come from; none: the images have none, and nothing is trained"
+    )
+    label_level: int | None = Field(
+        None,
+        description="Which folder of an image's path is its label: 1 the outermost, 2 the one in it, -1 the innermost "
+        "(default: 1, but refused where that folder is a year or a split)",
+    )
+    follow_links: bool = Field(False, description="For a folder: follow symbolic links, also to places outside of it")
     archive: UserPath | None = Field(
         None,
         description="For source `caltech101`: a local archive or folder, "
@@ -103,6 +112,14 @@ class DatasetConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _labels_exist(self) -> "DatasetConfig":
+        if self.label_level == 0:
+            raise ValueError("label_level counts from 1, or from -1 for the innermost folder, got 0")
+        if self.labels == "none" and self.exclude_labels:
+            raise ValueError("labels is `none`, so there are no exclude_labels to leave out")
+        return self
+
 
 class TrainingConfig(Section):
     """Stage fine_tune: the network, its initial weights, and how it is taught."""
@@ -125,7 +142,7 @@ class TrainingConfig(Section):
         0,
         ge=0,
         description="Units of the layer `head.embedding` that are components of the body's features; the rest learn, "
-        "and count as far as the classifier is sure",
+        "and count as far as the classifier is sure. Without any epochs all units may be components",
     )
     kept_share: Fraction = Field(0.5, description="Share of these units in the variance of `head.embedding`")
     activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")
@@ -168,11 +185,17 @@ class TrainingConfig(Section):
         (),
         description="Labels that the network is not taught; their images are embedded, indexed and judged all the same",
     )
-    retrain: Literal["always", "on_new_labels", "never"] = Field(
+    retrain: Literal["always", "on_new_labels", "on_growth", "never"] = Field(
         "always",
-        description="When the images have changed: train anew, only if there are new labels, or keep the model",
+        description="When the images have changed: train anew, only if there are new labels, only if the collection "
+        "is another or has four times the images of the model, or keep the model",
     )
     seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all steps together; with 0 nothing is trained."""
+        return self.frozen_epochs + self.unfrozen_epochs + self.final_head_epochs
 
     @model_validator(mode="after")
     def _checksum_has_a_file(self) -> "TrainingConfig":
@@ -182,10 +205,11 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _some_units_learn(self) -> "TrainingConfig":
-        if self.kept_units >= self.embedding_units:
+        most = self.embedding_units - (1 if self.epochs else 0)
+        if self.kept_units > most:
             raise ValueError(
-                f"kept_units are part of embedding_units and must be fewer, got {self.kept_units} of "
-                f"{self.embedding_units}"
+                f"kept_units are part of embedding_units and must be {'fewer' if self.epochs else 'no more'}, "
+                f"got {self.kept_units} of {self.embedding_units}"
             )
         return self
 
@@ -231,6 +255,11 @@ class EvaluationConfig(Section):
     distorted_queries: int = Field(
         0, ge=0, description="Held-out images that ask once more, strongly distorted, as photographs from elsewhere"
     )
+    copy_queries: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="Held-out images that, strongly distorted, have to find themselves among all images; auto: 200 if "
+        "there are no labels, else none",
+    )
     same_labels: tuple[Annotated[tuple[Text, ...], Field(min_length=2)], ...] = Field(
         (), description="Groups of labels that name one thing; precision is reported with and without them"
     )
@@ -238,6 +267,9 @@ class EvaluationConfig(Section):
         (), description="Labels that name nothing; precision is reported with and without them"
     )
     min_recall_at_10: Fraction = Field(0.9, description="Below it nothing is published, and the exit code is 3")
+    min_copy_recall_at_10: Fraction = Field(
+        0.3, description="The same for copy_recall_at_10, if there are copy_queries"
+    )
     max_regression: Fraction = Field(
         0.05,
         description="How far accuracy, precision_at_10 and map (without labels: copy_recall_at_10) may fall below what "
@@ -256,7 +288,9 @@ class EvaluationConfig(Section):
         return self
 
     # What the gate demands changes no figure, so it stands outside the stage's cache key.
-    GATE_KEYS: ClassVar[frozenset[str]] = frozenset({"min_recall_at_10", "max_regression", "max_shrinkage"})
+    GATE_KEYS: ClassVar[frozenset[str]] = frozenset(
+        {"min_recall_at_10", "min_copy_recall_at_10", "max_regression", "max_shrinkage"}
+    )
 
 
 class QueryConfig(Section):
@@ -293,3 +327,24 @@ class LookalikeConfig(Section):
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         description="Name of the collection, which its Prefect deployments carry (default: the name of the file)",
     )
+
+    @model_validator(mode="after")
+    def _only_labels_are_trained(self) -> "LookalikeConfig":
+        if self.dataset.labels == "none" and self.training.epochs:
+            raise ValueError(
+                "dataset.labels is `none`, so there is nothing to train: set training.frozen_epochs, "
+                "training.unfrozen_epochs and training.final_head_epochs to 0, or start from configs/photos.yaml"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layer_is_not_random(self) -> "LookalikeConfig":
+        training, layer = self.training, self.embedding.layer
+        is_all_components = training.kept_units == training.embedding_units
+        usable = ("head.pool", "head.embedding") if is_all_components else ("head.pool", "head.norm", "head.dropout")
+        if training.epochs == 0 and layer.startswith("head.") and layer not in usable:
+            raise ValueError(
+                f"nothing is trained (training has no epochs), so embedding.layer={layer} would be random: set it to "
+                f"head.embedding with training.kept_units={training.embedding_units}, or to head.pool"
+            )
+        return self

@@ -166,7 +166,7 @@ def _explain_problem(details: ErrorDetails, location: tuple[str, ...]) -> str:
     if details["type"] == "model_type":
         return f"{key}: expected a section of keys, got {_shown(details['input'])}"
     if isinstance(details["input"], Mapping):
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message
     return f"{key}: {message[:1].lower()}{message[1:]}, got {_shown(details['input'])}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lookalike.figures import absences, describe_quality
 from lookalike.garbage import Garbage
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
@@ -20,8 +21,8 @@ def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
     if "evaluate_recall" not in artifacts:
         return "\n".join([*lines, f"  {metrics['n_images']:,} images"])  # Refused after its first stage.
     lines += [
-        f"  {metrics['n_images']:,} images; on {metrics['n_queries']:,} held-out ones: "
-        f"accuracy {metrics['accuracy']:.4f}, precision@10 {metrics['precision_at_10']:.4f}, map {metrics['map']:.4f}",
+        f"  {metrics['n_images']:,} images; on {metrics['n_queries']:,} held-out ones: {describe_quality(metrics)}",
+        *(f"  no {names}: {reason}" for names, reason in absences(metrics)),
         f"  index against exact search: recall@10 {metrics['recall_at_10']:.4f}, "
         f"{metrics['candidate_fraction']:.1%} of the collection compared",
         f"  figures: {root / artifacts['evaluate_recall'] / 'metrics.json'}",
@@ -53,9 +54,10 @@ def describe_result(result: QueryResult) -> str:
         return f"{query}: no answer"
     lines = [f"{query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
     labels = [printable(neighbor.label) for neighbor in result.neighbors]
-    width = max(map(len, labels), default=0)
+    # Two blanks after the longest label; nothing where there are no labels.
+    width = max((len(label) + 2 for label in labels if label), default=0)
     lines += [
-        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {label:<{width}}  {printable(neighbor.path)}"
+        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {label:<{width}}{printable(neighbor.path)}"
         for neighbor, label in zip(result.neighbors, labels, strict=True)
     ]
     return "\n".join(lines)
@@ -78,8 +80,8 @@ def describe_status(status: Mapping[str, Any]) -> str:
         lines += [
             f"published: build {published['build_id']} of {published['created_at']}",
             f"  data    {dataset['source']}, {metrics['n_images']:,} images",
-            f"  model   {published['config']['training']['backbone']}, accuracy {metrics['accuracy']:.4f}",
-            f"  index   recall@10 {metrics['recall_at_10']:.4f}, precision@10 {metrics['precision_at_10']:.4f}",
+            f"  model   {published['config']['training']['backbone']}, {describe_quality(metrics)}",
+            f"  index   recall@10 {metrics['recall_at_10']:.4f}",
             f"  figures {Path(status['root']) / published['artifacts']['evaluate_recall'] / 'metrics.json'}",
             f"  config  {published['config_digest']}",
             f"  code    {versions}",
@@ -137,16 +139,16 @@ def _verdict_note(build: Mapping[str, Any]) -> str:
     return "  refused since" if build["events"][-1]["event"] == "refused" else ""
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
 def describe_garbage(garbage: Sequence[Garbage], *, is_dry_run: bool) -> str:
     """What was, or would be, removed."""
     verb = "would be removed" if is_dry_run else "removed"
     lines = [f"{item.path}  {_size(item.size_bytes)}" for item in garbage]
     lines.append(f"{len(garbage)} items {verb}, {_size(sum(item.size_bytes for item in garbage))}")
     return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _size(size_bytes: float) -> str:

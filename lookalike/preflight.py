@@ -16,8 +16,8 @@ def check_before_start(config: LookalikeConfig, config_file: Path | None = None,
     """Check everything that needs no work: images, labels, network, weights, index, artifact root.
 
     Raises ConfigError for settings that cannot work, naming `config_file` unless the key is one of `settings`
-    (each as `section.key=value`); DatasetError for a source without files; ArtifactError for a root that cannot be
-    written.
+    (each as `section.key=value`); DatasetError for a source without files or usable labels; ArtifactError for a root
+    that cannot be written.
     """
     try:
         _check(config)
@@ -51,11 +51,12 @@ def check_root(root: Path) -> None:
 
 
 def _check(config: LookalikeConfig) -> None:
-    from lookalike.dataset import source_fingerprint
+    from lookalike.dataset import check_folder, source_fingerprint
     from lookalike.training import check_backbone
 
     _check_root_is_apart(config)
     source = source_fingerprint(config.dataset, config.artifacts.root)
+    check_folder(config.dataset, config.artifacts.root)
     _check_labels(config)
     _check_index(config.index, _image_count(config, source))
     if not _has_proven_network(config):
@@ -68,8 +69,15 @@ def _check(config: LookalikeConfig) -> None:
 
 def _check_root_is_apart(config: LookalikeConfig) -> None:
     root, folder = config.artifacts.root, config.dataset.folder
-    if folder is not None and root.resolve() == folder.resolve():
+    if folder is None:
+        return
+    if root.resolve() == folder.resolve():
         raise ConfigError(f"artifacts.root: {root} is the folder of images itself; choose another, or one within it")
+    if folder.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(
+            f"artifacts.root: the folder of images, {folder}, lies in {root}, which is cleared away in time; choose "
+            "another root (--root, or artifacts.root)"
+        )
 
 
 def _check_labels(config: LookalikeConfig) -> None:

@@ -9,6 +9,7 @@ A stage's config section, task file, logic and artifact folder go together:
     evaluation  evaluate_recall    lookalike.evaluation   -> figures
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ from lookalike.extensions import extension_digests
 from lookalike.files import read_json
 from lookalike.store import ArtifactReference, StepSpec, Store
 
+logger = logging.getLogger(__name__)
+
 Folders = Mapping[str, Path]
+# What principal components of so many times more images would gain is worth embedding all of them anew.
+_OUTGROWN = 4
 _NUMERIC_LIBRARIES = ("torch", "timm", "torchvision", "numpy", "openvino")
 
 
@@ -60,6 +65,9 @@ def run_stage(store: Store, config: LookalikeConfig, name: str, inputs: Mapping[
     stage = STAGES[name]
     kept = _kept_model(store, config, inputs["download_dataset"].folder) if name == "fine_tune" else None
     if kept is not None:
+        logger.info(
+            "the published model is kept (training.retrain=%s; `always` makes a new one)", config.training.retrain
+        )
         return StageResult(kept, cached=True)
     folders = {step: inputs[step].folder for step in stage.inputs}
     spec = stage.spec(config, {step: inputs[step].digest for step in stage.inputs})
@@ -92,7 +100,7 @@ def _kept_model(store: Store, config: LookalikeConfig, dataset_folder: Path) -> 
     """The published model, if `training.retrain` says to keep it although the images have changed.
 
     It must have been trained with the same settings, and be whole; for `on_new_labels` it must know
-    every label.
+    every label, for `on_growth` it must come from the same source, of more than a quarter of the images.
     """
     if config.training.retrain == "always":
         return None
@@ -103,6 +111,8 @@ def _kept_model(store: Store, config: LookalikeConfig, dataset_folder: Path) -> 
         return None
     if config.training.retrain == "on_new_labels" and not _knows_all_labels(store, config, current, dataset_folder):
         return None
+    if config.training.retrain == "on_growth" and _has_outgrown(store, config, current, dataset_folder):
+        return None
     return store.find("fine_tune", store.root / current["artifacts"]["fine_tune"])
 
 
@@ -112,6 +122,19 @@ def _knows_all_labels(store: Store, config: LookalikeConfig, current: Mapping[st
     description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
     to_be_taught = set(open_dataset(dataset_folder).classes) - set(config.training.unseen_labels)
     return to_be_taught <= set(description["classes"])
+
+
+def _has_outgrown(store: Store, config: LookalikeConfig, current: Mapping[str, Any], dataset_folder: Path) -> bool:
+    """Whether the collection is not the one of the current model, or has become several times as large."""
+    from lookalike.dataset import open_dataset
+    from lookalike.training.summary import COMPONENT_IMAGES
+
+    now, before = config.dataset.model_dump(mode="json"), current["config"]["dataset"]
+    if any(now[name] != before.get(name) for name in ("source", "folder", "archive")):
+        return True
+    description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
+    images = sum(split == "train" for split in open_dataset(dataset_folder).catalog["split"].to_pylist())
+    return bool(min(images, COMPONENT_IMAGES) >= _OUTGROWN * description.get("images", 0))
 
 
 def _training_settings(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from lookalike.config import DatasetConfig, LookalikeConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.archive import archived_paths, without_outer_folders
-from lookalike.dataset.listing import FoundFile, list_files
+from lookalike.dataset.label_folders import label_of
+from lookalike.dataset.listing import list_files
 from lookalike.errors import ConfigError
 
 _MOST_NAMED = 10
@@ -26,9 +27,10 @@ def source_labels(config: DatasetConfig, artifacts: Path) -> set[str] | None:
     if folder is None:
         return None
     if not folder.is_dir():
-        return {FoundFile(path, 0, 0).label for path in archived_paths(folder)}
+        return {label_of(path, config) for path in archived_paths(folder)}
     folder = without_outer_folders(folder) if config.source == "caltech101" else folder
-    return {file.label for file in list_files(folder, config.exclude_paths, artifacts).files}
+    listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
+    return {label_of(file.path, config) for file in listing.files}
 
 
 def check_excluded_labels(excluded: Collection[str], labels: Collection[str]) -> None:

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lookalike.errors import DatasetError
 
-# Label of images that lie directly in the folder, under no label of their own.
-UNLABELLED = "unlabelled"
+_LINKED_FOLDER = "a symbolic link to a folder, which is not followed"
+_LINK_OUT = "a symbolic link that leaves the folder"
+LINK_PROBLEMS = frozenset({_LINKED_FOLDER, _LINK_OUT})
 
 HIDDEN, ARTIFACTS, EXCLUDED = "hidden or system entries", "artifact root", "entries of dataset.exclude_paths"
 # What systems and devices put among a user's files, beside names that begin with a dot; compared without case.
@@ -41,18 +42,13 @@ _SYSTEM_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One file below the root: its path relative to the root, size and time, and why it cannot be used, if so."""
+    """One file below the root: its path relative to the root, size, time, label, and why it cannot be used, if so."""
 
     path: str
     n_bytes: int
     mtime_ns: int
     problem: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The first folder of the path; images of nested folders belong to the outermost one."""
-        parts = PurePosixPath(self.path).parts
-        return parts[0] if len(parts) > 1 else UNLABELLED
+    label: str = ""
 
     @property
     def printable_path(self) -> str:
@@ -76,19 +72,23 @@ class Listing:
         return digest.hexdigest()
 
 
-def list_files(root: Path, exclude_paths: Sequence[str] = (), artifacts: Path | None = None) -> Listing:
+def list_files(
+    root: Path, exclude_paths: Sequence[str] = (), artifacts: Path | None = None, *, follow_links: bool = False
+) -> Listing:
     """Return every entry below `root` that is no folder, but for those that are left out.
 
     A symbolic link counts as a file: it is usable if it leads to an ordinary file within `root`. Links
-    to folders are not followed. A folder that cannot be read is an entry too, with the cause as its problem.
+    to folders are not followed. With `follow_links` both may lead anywhere, but a folder is not entered from
+    within itself. A folder that cannot be read is an entry too, with the cause as its problem.
     `artifacts` is the artifact root, wherever it is. Raises `DatasetError` if `root` itself is not a
     readable folder.
     """
     if not root.is_dir():
         cause = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"{root} {cause}; expected a folder with one sub-folder for each label")
+        raise DatasetError(f"{root} {cause}; expected a folder of images")
     patterns = [pattern.split("/") for pattern in exclude_paths]
-    walk = _Walk(root, patterns, artifacts.stat() if artifacts is not None and artifacts.exists() else None)
+    artifacts_status = artifacts.stat() if artifacts is not None and artifacts.exists() else None
+    walk = _Walk(root, patterns, artifacts_status, follow_links)
     try:
         files = sorted(walk.files(), key=lambda file: os.fsencode(file.path))
     except OSError as error:
@@ -108,14 +108,16 @@ class _Walk:
     root: Path
     patterns: Sequence[Sequence[str]]
     artifacts: os.stat_result | None
+    follow_links: bool
     left_out: Counter[str] = field(default_factory=Counter)
 
     def files(self) -> Iterator[FoundFile]:
         """Every file; raises OSError if the root cannot be read."""
         real_root = os.path.realpath(self.root)
-        waiting = [""]
+        # Each with its real place, after those of the folders whose links led there.
+        waiting: list[tuple[str, tuple[str, ...]]] = [("", (real_root,))]
         while waiting:
-            prefix = waiting.pop()
+            prefix, places = waiting.pop()
             try:
                 entries = self._entries(prefix)
             except OSError as error:
@@ -129,9 +131,11 @@ class _Walk:
                 if reason is not None:
                     self.left_out[reason] += 1
                 elif is_folder:
-                    waiting.append(path + "/")
+                    waiting.append((path + "/", (*places[:-1], f"{places[-1]}/{entry.name}")))
+                elif self.follow_links and entry.is_symlink() and entry.is_dir() and not _leads_back(entry, places):
+                    waiting.append((path + "/", (*places, os.path.realpath(entry.path))))
                 else:
-                    yield _found(entry, path, real_root)
+                    yield _found(entry, path, None if self.follow_links else real_root)
 
     def _entries(self, prefix: str) -> list[tuple["os.DirEntry[str]", bool]]:
         with os.scandir(self.root / prefix) as entries:
@@ -152,20 +156,25 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return len(last) == len(pattern) and all(map(fnmatchcase, last, pattern))
 
 
-def _found(entry: "os.DirEntry[str]", path: str, real_root: str) -> FoundFile:
+def _leads_back(entry: "os.DirEntry[str]", places: tuple[str, ...]) -> bool:
+    """Whether a link leads to a folder that the walk is in."""
+    target = os.path.realpath(entry.path)
+    return any(os.path.commonpath([target, place]) == target for place in places)
+
+
+def _found(entry: "os.DirEntry[str]", path: str, within: str | None) -> FoundFile:
     try:
         status = entry.stat()
     except OSError as error:
         return FoundFile(path, 0, 0, f"cannot be read: {error.strerror or error}")
-    return FoundFile(path, status.st_size, status.st_mtime_ns, _problem_of(entry, path, status, real_root))
+    return FoundFile(path, status.st_size, status.st_mtime_ns, _problem_of(entry, path, status, within))
 
 
-def _problem_of(entry: "os.DirEntry[str]", path: str, status: os.stat_result, real_root: str) -> str | None:
-    if entry.is_symlink():
-        if stat.S_ISDIR(status.st_mode):
-            return "a symbolic link to a folder, which is not followed"
-        if os.path.commonpath([real_root, os.path.realpath(entry.path)]) != real_root:
-            return "a symbolic link that leaves the folder"
+def _problem_of(entry: "os.DirEntry[str]", path: str, status: os.stat_result, within: str | None) -> str | None:
+    if entry.is_symlink() and stat.S_ISDIR(status.st_mode):
+        return _LINKED_FOLDER if within else "a symbolic link to a folder around it"
+    if entry.is_symlink() and within and os.path.commonpath([within, os.path.realpath(entry.path)]) != within:
+        return _LINK_OUT
     if not stat.S_ISREG(status.st_mode):
         return "not an ordinary file"
     try:

@@ -10,6 +10,7 @@ from lookalike.config import DatasetConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.archive import require_archive
 from lookalike.dataset.catalog import Reject, inspect_files
+from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.labels import check_excluded_labels
 from lookalike.dataset.listing import FoundFile, Listing, list_files
 from lookalike.dataset.split import held_out_ids
@@ -45,13 +46,17 @@ def download_dataset(
 
 def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path, artifacts: Path | None) -> DatasetSummary:
     root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
-    listing = list_files(root, config.exclude_paths, artifacts)
-    kept = _without_excluded(listing.files, config.exclude_labels)
+    listing = list_files(root, config.exclude_paths, artifacts, follow_links=config.follow_links)
+    kept = _without_excluded(labelled(listing.files, config), config.exclude_labels)
     rows, rejects = inspect_files(root, kept, config.max_pixels)
     if not rows:
         raise DatasetError(_no_images(root, listing, len(listing.files) - len(kept), rejects))
     _check_failures(config.max_failure_fraction, len(rows), rejects, folder / REJECTS_NAME)
     held_out = held_out_ids(rows, config.valid_fraction, config.seed)
+    if config.labels == "none" and not held_out:
+        raise DatasetError(
+            f"{root} holds {len(rows):,} readable images that are all the same; two different are needed"
+        )
     is_inside = root == folder / IMAGES_FOLDER
     stored_root = IMAGES_FOLDER if is_inside else str(root)
     n_files, n_left_out = len(listing.files), sum(listing.left_out.values())
@@ -81,6 +86,17 @@ def source_fingerprint(config: DatasetConfig, artifacts: Path | None = None) -> 
     return {"source": "caltech101", "sha256": sha256_of_file(local), "bytes": local.stat().st_size}
 
 
+def check_folder(config: DatasetConfig, artifacts: Path | None = None) -> None:
+    """Raise `DatasetError` or `ConfigError`, naming the setting that helps, if a folder gives no dataset.
+
+    It is judged by the names in it, so this takes no longer than listing it. Other sources pass.
+    """
+    if config.source == "folder":
+        folder = _configured_folder(config)
+        listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
+        check_labels(folder, listing.files, config)
+
+
 def _obtain_images(config: DatasetConfig, images: Path, downloads: Path) -> Path:
     """The folder of label folders: `images`, now filled, or a folder of the user's."""
     match config.source:
@@ -105,7 +121,7 @@ def _configured_folder(config: DatasetConfig) -> Path:
 
 
 def _folder_fingerprint(config: DatasetConfig, folder: Path, artifacts: Path | None) -> dict[str, Any]:
-    listing = list_files(folder, config.exclude_paths, artifacts)
+    listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
     if not listing.files:
         left_out = f" but for {_described(listing.left_out)}, which are left out" if listing.left_out else ""
         raise DatasetError(
@@ -168,9 +184,9 @@ def _origin(config: DatasetConfig) -> str:
 
 def _log(summary: DatasetSummary, listing: Listing, rejects: Sequence[Reject]) -> None:
     logger.info(
-        "%d images of %d labels (%d to train, %d held out), %d files rejected, %d excluded",
+        "%d images %s (%d to train, %d held out), %d files rejected, %d excluded",
         summary.n_images,
-        summary.n_labels,
+        f"of {summary.n_labels} labels" if summary.n_labels else "without labels",
         summary.n_train,
         summary.n_valid,
         summary.n_rejects,

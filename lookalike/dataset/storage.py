@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.dataset.catalog import STAGE, Reject, Row
+from lookalike.dataset.label_folders import NO_LABEL
 from lookalike.errors import DatasetError
 from lookalike.files import read_json, replacing, write_json_atomic
 
@@ -34,7 +35,7 @@ REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("err
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """Counts of one dataset; `n_files` = `n_images` + `n_rejects` + `n_excluded`.
+    """Counts of one dataset; `n_files` = `n_images` + `n_rejects` + `n_excluded`. Without labels `n_labels` is 0.
 
     `n_left_out` counts what is no part of the files: hidden and system entries, the artifact root, and
     entries of `dataset.exclude_paths`; a folder that is left out counts once.
@@ -59,6 +60,7 @@ class DatasetSummary:
 class Dataset:
     """A stored dataset: the folder that `path` in the catalog is relative to, the catalog, and the sorted labels.
 
+    A collection without labels has no `classes`, and empty labels in its catalog.
     `n_damaged` counts the images that stand in the rejects because they could not be read.
     """
 
@@ -86,7 +88,7 @@ def write_dataset(
         "format_version": FORMAT_VERSION,
         "root": root,
         "origin": origin,
-        "classes": sorted({row.label for row in rows}),
+        "classes": _labels_of(rows),
         "counts": asdict(summary),
     }
     write_json_atomic(folder / _DESCRIPTION, description)
@@ -135,7 +137,7 @@ def _summarise(
     return DatasetSummary(
         n_files=n_files,
         n_images=len(rows),
-        n_labels=len({row.label for row in rows}),
+        n_labels=len(_labels_of(rows)),
         n_train=len(rows) - n_valid,
         n_valid=n_valid,
         n_rejects=len(rejects),
@@ -144,6 +146,10 @@ def _summarise(
         n_left_out=n_left_out,
         n_bytes=sum(row.n_bytes for row in rows),
     )
+
+
+def _labels_of(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.label for row in rows} - {NO_LABEL})
 
 
 def _catalog_record(row: Row, held_out: set[str]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The stage itself: reads model, embeddings and index, measures, and writes the figures.
 
-Files: `metrics.json` (the public figures), `per_label.csv` (figures of each label, worst first),
-`report.md` (the same for people).
+Files: `metrics.json` (the public figures), `per_label.csv` (figures of each label, worst first; not without labels),
+`report.md` (the same for people). A figure that cannot be had is no key of `metrics.json`; `absent` there says why.
 """
 
 import csv
@@ -14,13 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.config import EvaluationConfig
-from lookalike.dataset import open_dataset
+from lookalike.dataset import Dataset, open_dataset
 from lookalike.embedding import Embedder, load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
 from lookalike.evaluation.material import Material, gather
 from lookalike.evaluation.metrics import confidence_interval, latency_summary
-from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen
+from lookalike.evaluation.quality import (
+    judge_as_adjusted,
+    judge_as_labelled,
+    judge_copies,
+    judge_distorted,
+    judge_unseen,
+)
 from lookalike.evaluation.ranking import RankingFigures
 from lookalike.evaluation.report import render_report
 from lookalike.files import write_bytes_atomic, write_json_atomic
@@ -29,6 +35,8 @@ from lookalike.lsh.space import VectorSpace
 from lookalike.network.model_folder import read_description
 
 _RECALL_RANKS = (1, 10, 100)
+_LABEL_FIGURES = ("precision_at_1", "precision_at_10", "map")
+_AUTO_COPY_QUERIES = 200
 # Below it NumPy is about as fast, and compiling once on a machine takes ten seconds.
 _COMPILED_FROM = 5_000
 
@@ -38,29 +46,46 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
 
     `inputs` are the folders of the four stages before, by name. Recall compares the index with exact search over
     the same vectors, for held-out queries, each without itself. Precision and map judge the embedding: exact search
-    of the training images. With no held-out images all figures are 0 and `n_queries` is 0.
+    of the training images, or, without labels, what distorted images find. With no held-out images all figures are 0
+    and `n_queries` is 0.
     """
     index = load_index(inputs["build_lsh"])
     embeddings = load_embeddings(inputs["embed_all"])
-    description = read_description(inputs["fine_tune"])
+    dataset = open_dataset(inputs["download_dataset"])
     material = gather(config, embeddings, VectorSpace(index.metric, index.mean))
-    ranking = judge_as_labelled(material)
-    metrics = {
-        "n_images": len(material.vectors),
-        "n_queries": len(material.query_rows),
-        "accuracy": description["accuracy"],
-        **ranking.summary(),
-        **judge_as_adjusted(config, material),
-        **judge_unseen(material, description["classes"]),
-        **_judge_index(config, material, index),
-    }
-    if config.distorted_queries:
-        embedder = Embedder.open(inputs["fine_tune"], inputs["embed_all"])
-        metrics |= judge_distorted(config, material, open_dataset(inputs["download_dataset"]).root, embedder)
+    metrics: dict[str, Any] = {"n_images": len(material.vectors), "n_queries": len(material.query_rows)}
+    if dataset.classes:
+        ranking = judge_as_labelled(material)
+        metrics |= _judge_labels(config, material, ranking, read_description(inputs["fine_tune"]))
+        write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
+    else:
+        metrics["absent"] = dict.fromkeys(("accuracy", *_LABEL_FIGURES), "the collection has no labels")
+    metrics |= _judge_index(config, material, index)
+    metrics |= _judge_distorted(config, material, dataset, inputs)
     write_json_atomic(folder / "metrics.json", metrics)
-    write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
     write_bytes_atomic(folder / "report.md", render_report(metrics, index.stats(), embeddings.metadata).encode())
     return metrics
+
+
+def _judge_labels(
+    config: EvaluationConfig, material: Material, ranking: RankingFigures, model: Mapping[str, Any]
+) -> dict[str, Any]:
+    figures = {**ranking.summary(), **judge_as_adjusted(config, material)}
+    if model["accuracy"] is None:
+        return {**figures, "absent": {"accuracy": "no classifier was trained"}}
+    return {"accuracy": model["accuracy"], **figures, **judge_unseen(material, model["classes"]), "absent": {}}
+
+
+def _judge_distorted(
+    config: EvaluationConfig, material: Material, dataset: Dataset, inputs: Mapping[str, Path]
+) -> dict[str, Any]:
+    has_labels = bool(dataset.classes)
+    copies = (0 if has_labels else _AUTO_COPY_QUERIES) if config.copy_queries == "auto" else config.copy_queries
+    if not (copies or (has_labels and config.distorted_queries)):
+        return {}
+    embedder = Embedder.open(inputs["fine_tune"], inputs["embed_all"])
+    figures = judge_copies(config, material, copies, dataset.root, embedder)
+    return figures | (judge_distorted(config, material, dataset.root, embedder) if has_labels else {})
 
 
 def _judge_index(config: EvaluationConfig, material: Material, index: VectorIndex) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def gate_problems(metrics: Mapping[str, Any], config: EvaluationConfig, before: 
     """
     return [
         *_recall_problems(metrics, config),
+        *_copy_problems(metrics, config),
         *_regression_problems(metrics, config, before),
         *shrinkage_problems(metrics["n_images"], config, before, rejects),
     ]
@@ -63,6 +64,18 @@ def _recall_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> li
         f"recall_at_10 is {metrics['recall_at_10']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
         f"{metrics['n_queries']} queries), evaluation.min_recall_at_10 demands {config.min_recall_at_10} "
         "(raise index.target_recall, index.n_tables or index.probes)"
+    ]
+
+
+def _copy_problems(metrics: Mapping[str, Any], config: EvaluationConfig) -> list[str]:
+    """Without labels, distorted images that find themselves are the one sign of a good embedding."""
+    recall = metrics.get("copy_recall_at_10")
+    if recall is None or recall >= config.min_copy_recall_at_10:
+        return []
+    return [
+        f"copy_recall_at_10 is {recall:.4f} ({metrics['n_copy_queries']} queries), evaluation.min_copy_recall_at_10 "
+        f"demands {config.min_copy_recall_at_10}: distorted images do not find themselves (look at training.backbone "
+        "and training.weights)"
     ]
 
 

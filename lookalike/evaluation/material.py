@@ -12,9 +12,10 @@ from lookalike.lsh.space import VectorSpace
 
 @dataclass(frozen=True)
 class Material:
-    """All rows (vectors, labels, paths, split), the held-out ones that ask, and the space they are compared in."""
+    """All rows (vectors, image_ids, labels, paths, split), the held-out ones that ask, and the space of comparison."""
 
     vectors: NDArray[np.float32]
+    image_ids: NDArray[np.str_]
     labels: NDArray[np.str_]
     paths: NDArray[np.str_]
     is_train: NDArray[np.bool_]
@@ -24,11 +25,13 @@ class Material:
 
 def gather(config: EvaluationConfig, embeddings: EmbeddingTable, space: VectorSpace) -> Material:
     """Return the material of stored embeddings, with a seeded sample of the held-out rows as queries, in order."""
-    columns = {name: np.array(embeddings.table[name].to_pylist(), dtype=np.str_) for name in ("label", "path", "split")}
+    names = ("image_id", "label", "path", "split")
+    columns = {name: np.array(embeddings.table[name].to_pylist(), dtype=np.str_) for name in names}
     held_out = np.flatnonzero(columns["split"] == "valid")
     chosen = np.random.default_rng(config.seed).permutation(held_out)[: config.max_queries]
     return Material(
         vectors=embeddings.vectors,
+        image_ids=columns["image_id"],
         labels=columns["label"],
         paths=columns["path"],
         is_train=columns["split"] == "train",

@@ -1,20 +1,33 @@
-"""How good the embedding is: held-out images query the training images, exactly, and labels say what is right."""
+"""How good the embedding is, by exact search.
+
+Held-out images query the training images, and labels say what is right. Where there are no labels, held-out images
+that are strongly distorted query all images, and the image itself is what is right.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lookalike.config import EvaluationConfig
 from lookalike.embedding import Embedder
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.material import Material
-from lookalike.evaluation.ranking import RankingFigures, as_inner_products, merge_label_codes, rank_by_label
+from lookalike.evaluation.ranking import (
+    RankingFigures,
+    as_inner_products,
+    copy_ranks,
+    merge_label_codes,
+    rank_by_label,
+)
 from lookalike.images import open_image
 from lookalike.progress import progress_bar
+from lookalike.threads import ordered_map
 
 _IMAGES_AT_ONCE = 32
 
@@ -72,30 +85,46 @@ def judge_distorted(
 
     ImageError if an image can no longer be read.
     """
-    if config.distorted_queries == 0 or len(material.query_rows) == 0:
+    rows = _sample(config, material, config.distorted_queries)
+    if len(rows) == 0:
         return {}
-    order = np.random.default_rng(config.seed).permutation(material.query_rows)
-    rows = np.sort(order[: config.distorted_queries])
-    asking = replace(material, query_rows=rows)
     queries = _embed_distorted(dataset_root, material.paths[rows], config.seed, embedder)
-    summary: Mapping[str, Any] = _rank(asking, _label_codes(material), queries).summary()
+    summary: Mapping[str, Any] = _rank(replace(material, query_rows=rows), _label_codes(material), queries).summary()
     return {"distorted": {"n_queries": len(rows), **summary}}
 
 
+def judge_copies(
+    config: EvaluationConfig, material: Material, count: int, dataset_root: Path, embedder: Embedder
+) -> dict[str, Any]:
+    """Return which share of a seeded sample of the queries, strongly distorted, finds itself among all images.
+
+    The figures are `copy_recall_at_1`, `copy_recall_at_10` and `n_copy_queries`; none without queries. ImageError if an
+    image can no longer be read.
+    """
+    rows = _sample(config, material, count)
+    if len(rows) == 0:
+        return {}
+    queries = _embed_distorted(dataset_root, material.paths[rows], config.seed, embedder)
+    ranks = copy_ranks(*as_inner_products(material.space, queries, material.vectors), material.image_ids, rows)
+    recalls = {f"copy_recall_at_{k}": round(float(np.mean(ranks <= k)), 6) for k in (1, 10)}
+    return {**recalls, "n_copy_queries": len(rows)}
+
+
+def _sample(config: EvaluationConfig, material: Material, count: int) -> NDArray[np.int64]:
+    order: NDArray[np.int64] = np.random.default_rng(config.seed).permutation(material.query_rows)
+    return np.sort(order[:count])
+
+
 def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: Embedder) -> NDArray[np.float32]:
-    found = []
+    def distorted_image(number: int) -> Image.Image:
+        image = open_image(root / paths[number], max_pixels=None, target_size=2 * embedder.image_size)
+        return distorted(image, np.random.default_rng((seed, number)))
+
+    images, found = ordered_map(distorted_image, range(len(paths))), []
     with progress_bar("distorted queries", len(paths)) as bar:
-        for start in range(0, len(paths), _IMAGES_AT_ONCE):
-            numbers = range(start, min(start + _IMAGES_AT_ONCE, len(paths)))
-            images = [
-                distorted(
-                    open_image(root / paths[number], max_pixels=None, target_size=2 * embedder.image_size),
-                    np.random.default_rng((seed, number)),
-                )
-                for number in numbers
-            ]
-            found.append(embedder.embed_many(images))
-            bar.update(len(images))
+        while batch := list(islice(images, _IMAGES_AT_ONCE)):
+            found.append(embedder.embed_many(batch))
+            bar.update(len(batch))
     return np.concatenate(found)
 
 

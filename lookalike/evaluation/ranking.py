@@ -59,6 +59,22 @@ def rank_by_label(
     )
 
 
+def copy_ranks(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], image_ids: NDArray[np.str_], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the rank, from 1, at which each of `queries` (n_queries, dim) finds the image of its row in `vectors`.
+
+    A larger inner product means nearer. Other rows of the same image count as the image, and images that are equally
+    near as ranked before it: an embedding in which all are equal finds nothing.
+    """
+    ranks = np.empty(len(rows), np.int64)
+    for position, (query, row) in enumerate(zip(queries, rows, strict=True)):
+        nearness = vectors @ query
+        is_copy = image_ids == image_ids[row]
+        ranks[position] = 1 + np.count_nonzero(nearness[~is_copy] >= nearness[is_copy].max())
+    return ranks
+
+
 def as_inner_products(
     space: VectorSpace, queries: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

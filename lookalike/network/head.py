@@ -10,8 +10,10 @@ from lookalike.errors import ModelError
 FeatureLayout = Literal["channels_first", "channels_last", "tokens", "vector"]
 # Logits of a cosine classifier lie in [-scale, scale]; 16 lets softmax reach 0.99 for a few hundred classes.
 COSINE_SCALE = 16.0
-# Share of the largest variance below which a direction is rounding.
-_NO_VARIANCE = 1e-9
+# 0 takes principal components as they are, of which a few outweigh all others; 1 gives each the same variance, and
+# most of them are noise. Beside what was learned the middle was best, alone the lower quarter: docs/model.md.
+_WHITENING, _WHITENING_ALONE = 0.5, 0.25
+_NO_VARIANCE = 1e-12
 
 
 class FeaturePool(nn.Module):
@@ -84,6 +86,8 @@ class Embedding(nn.Module):
     need. Principal components of the pooled features keep that: labels that were not taught, and images from
     elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
 
+    Without labels there is no activation, and the components are all there is.
+
     The activation is also multiplied by the confidence of `Head.confidence`. An image of a label that was not
     taught has a low one, and stays near its like, which have low ones too, instead of going to the taught label that
     resembles it most.
@@ -100,37 +104,67 @@ class Embedding(nn.Module):
         self.register_buffer("projection", torch.zeros(kept_units, in_features))
         self.register_buffer("shift", torch.zeros(kept_units))
 
-    def forward(self, pooled: Tensor, activation: Tensor, confidence: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor, activation: Tensor | None = None, confidence: Tensor | None = None) -> Tensor:
         """Embeddings (n, units + kept_units) of pooled features (n, C), activations (n, units), confidences (n, 1).
 
-        Without kept units they are the activations.
+        Without kept units they are the activations, without activations the components.
         """
-        if len(self.shift) == 0:
+        if activation is not None and len(self.shift) == 0:
             return activation
         kept = nn.functional.linear(pooled, self.projection, self.shift)
+        if activation is None or confidence is None:
+            return kept
         return torch.cat([self.gain * confidence * activation, kept], dim=1)
 
     def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, kept_share: float) -> None:
-        """Set the components, and the scales by which they make `kept_share` of the variance over these images.
-
-        Each component is divided by the square root of its standard deviation: halfway between principal components
-        as they are, of which a few outweigh all others, and whitened ones, which are mostly noise.
-        """
-        mean = pooled.mean(dim=0)
-        # The largest come last. Features of fewer images than components leave directions without variance.
-        variances, directions = torch.linalg.eigh(torch.cov((pooled - mean).T.double(), correction=0))
-        variances = variances[-len(self.shift) :].clamp(min=0)
-        scales = torch.where(variances > variances.max() * _NO_VARIANCE, variances**-0.25, 0)
-        projection = (directions[:, -len(self.shift) :] * scales).T.float()
-        projection *= (kept_share / _variance(pooled @ projection.T)) ** 0.5
-        self.projection = projection
-        self.shift = -projection @ mean
+        """Set the components, and the scales by which they make `kept_share` of the variance over these images."""
+        self._fit_components(pooled, _WHITENING, kept_share)
         self.gain = ((1 - kept_share) / _variance(confidence * activation)) ** 0.5
+
+    def fit_alone(self, pooled: Tensor) -> None:
+        """Set the components that make an embedding without activations."""
+        self._fit_components(pooled, _WHITENING_ALONE, 1.0)
+
+    def _fit_components(self, pooled: Tensor, whitening: float, share: float) -> None:
+        projection = principal_projection(pooled, len(self.shift), whitening)
+        projection *= (share / _variance(pooled @ projection.T)) ** 0.5
+        self.projection = projection
+        self.shift = -projection @ pooled.mean(dim=0)
+
+
+def principal_projection(pooled: Tensor, count: int, whitening: float) -> Tensor:
+    """Return the projection (count, C) of features (n, C) on their `count` first principal components, scaled.
+
+    Each is divided by its standard deviation to the power of `whitening`. Few images show some directions too large
+    and most not at all, so the variances are drawn towards their mean first, by the share that suits the number of
+    images: features of later images are measured in every direction. With fewer than `count` features the last rows
+    are zero.
+    """
+    # The largest come last.
+    variances, directions = torch.linalg.eigh(torch.cov(pooled.T.double(), correction=0))
+    variances = shrunk_variances(variances.clamp(min=0), len(pooled))[-count:]
+    projection = torch.zeros(count, pooled.shape[1], device=pooled.device)
+    projection[: len(variances)] = (directions[:, -count:] * variances ** (-whitening / 2)).T
+    return projection
+
+
+def shrunk_variances(variances: Tensor, images: int) -> Tensor:
+    """Return the variances (C,) along principal components, drawn towards their mean; all 1 if all are 0.
+
+    The share is that of the oracle approximating shrinkage (Chen et al. 2010), which assumes normal features.
+    """
+    mean, square = variances.mean(), (variances**2).mean()
+    if mean <= 0:
+        return torch.ones_like(variances)
+    share = (square + len(variances) * mean**2) / ((images + 1) * (square - mean**2))
+    return torch.lerp(variances, mean.expand_as(variances), share.clamp(max=1))
 
 
 def _variance(vectors: Tensor) -> Tensor:
-    """Return the mean squared distance of vectors (n, dim) to their mean; tiny instead of 0."""
-    return vectors.var(dim=0, correction=0).sum().clamp(min=torch.finfo(torch.float32).tiny)
+    """Return the mean squared distance of vectors (n, dim) to their mean; 1 where it is nothing but rounding."""
+    variance = (vectors - vectors.mean(dim=0)).square().sum(dim=1).mean()
+    is_real = variance > _NO_VARIANCE * vectors.square().sum(dim=1).mean()
+    return torch.where(is_real, variance, torch.ones_like(variance))
 
 
 class Head(nn.Module):
@@ -139,7 +173,8 @@ class Head(nn.Module):
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
     and `head.embedding`, which is the activation, weighted by its confidence, and `kept_units` components of the
-    pooled features.
+    pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of components
+    alone, which is also what the head returns.
     """
 
     def __init__(
@@ -157,11 +192,14 @@ class Head(nn.Module):
         super().__init__()
         self.classes = classes
         self.pool = FeaturePool(layout)
+        self.embedding = Embedding(in_features, kept_units)
+        self.is_alone = units == 0
+        if self.is_alone:
+            return
         self.norm = nn.BatchNorm1d(in_features)
         self.dropout = SeededDropout(dropout)
         self.linear = nn.Linear(in_features, units)
         self.activation = nn.ReLU() if activation == "relu" else nn.Identity()
-        self.embedding = Embedding(in_features, kept_units)
         self.norm2 = nn.BatchNorm1d(units)
         self.classifier = nn.Linear(units, classes) if classifier == "linear" else CosineClassifier(units, classes)
 
@@ -171,6 +209,9 @@ class Head(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Class scores (n, classes) of features (n, C) that are pooled already."""
+        if self.is_alone:
+            embeddings: Tensor = self.embedding(pooled)
+            return embeddings
         activation = self.activate(pooled)
         scored = self.norm2(activation)
         if not self.training:
@@ -178,6 +219,14 @@ class Head(nn.Module):
             self.embedding(pooled, activation, self.confidence(scored))
         scores: Tensor = self.classifier(scored)
         return scores
+
+    def fit_embedding(self, pooled: Tensor, kept_share: float) -> None:
+        """Set the components of the embedding from pooled features (n, C); see `Embedding.fit`."""
+        if self.is_alone:
+            self.embedding.fit_alone(pooled)
+            return
+        activation = self.activate(pooled)
+        self.embedding.fit(pooled, activation, self.confidence(self.norm2(activation)), kept_share)
 
     def activate(self, pooled: Tensor) -> Tensor:
         """Activations (n, units) of features (n, C) that are pooled already."""

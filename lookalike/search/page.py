@@ -40,7 +40,7 @@ def _as_values(result: QueryResult) -> dict[str, Any]:
     neighbors = [
         {
             "rank": neighbor.rank,
-            "label": neighbor.label,
+            "caption": neighbor.caption,
             "path": neighbor.path,
             "image_id": neighbor.image_id,
             "similarity": f"{neighbor.similarity:.3f}",

@@ -75,7 +75,7 @@ def _draw_result(result: QueryResult) -> Image.Image:
     for position, neighbor in enumerate(result.neighbors):
         corner = (left + position % columns * (side + _GAP), _HEAD_HEIGHT + position // columns * _tile_height(side))
         _paste(picture, draw, _open_or_none(result.dataset_root / neighbor.path, side), corner, side)
-        lines = (f"{neighbor.rank} · {neighbor.label}", f"similarity {neighbor.similarity:.3f}")
+        lines = (f"{neighbor.rank} · {neighbor.caption}", f"similarity {neighbor.similarity:.3f}")
         _write_lines(draw, lines, (corner[0], corner[1] + side + 4), side)
     return picture
 

@@ -1,13 +1,13 @@
 """The answer to a query, as plain values."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Neighbor:
-    """One answer. `path` is relative to the dataset's root; `rank` counts from 1.
+    """One answer. `path` is relative to the dataset's root; `rank` counts from 1; without labels `label` is empty.
 
     `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
     1 / (1 + distance) for Euclidean: larger is more similar, at most 1.
@@ -19,6 +19,11 @@ class Neighbor:
     label: str
     distance: float
     similarity: float
+
+    @property
+    def caption(self) -> str:
+        """What to call it in a picture: its label, or its file's name where there are no labels."""
+        return self.label or PurePosixPath(self.path).name
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ def check_backbone(config: TrainingConfig) -> None:
 def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> TrainingSummary:
     """Train the network on a stored dataset and write it into `folder`; returns accuracy and seconds.
 
-    The folder gets `model.safetensors`, `model.json`, `history.csv` and `training_curve.png`, each whole or
-    not at all. In order: the head learns on the frozen body's pooled features, which are computed once
+    The folder gets `model.safetensors`, `model.json`, `history.csv` and, if there is an epoch, `training_curve.png`,
+    each whole or not at all. In order: the head learns on the frozen body's pooled features, which are computed once
     (`frozen_epochs`); all layers learn together (`unfrozen_epochs`); the body is mixed with its initial
-    weights (`interpolation`); a fresh head learns on the final body's features (`final_head_epochs`).
+    weights (`interpolation`); a fresh head learns on the final body's features (`final_head_epochs`). With no epochs
+    at all nothing is trained, and the accuracy is None.
 
     Raises ConfigError for a wrong backbone or weights, ModelError if the weights cannot be had or do not
     fit, DatasetError if the dataset cannot be trained on.

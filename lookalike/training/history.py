@@ -18,14 +18,15 @@ CURVE_NAME = "training_curve.png"
 
 
 def write_history(folder: Path, epochs: Sequence[EpochRecord]) -> None:
-    """Write `history.csv` and `training_curve.png` into `folder`."""
+    """Write `history.csv` and, if there was an epoch, `training_curve.png` into `folder`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [column.name for column in fields(EpochRecord)], lineterminator="\n")
     writer.writeheader()
     for record in epochs:
         writer.writerow({name: _short(value) for name, value in asdict(record).items()})
     write_bytes_atomic(folder / HISTORY_NAME, text.getvalue().encode())
-    _plot_curve(folder / CURVE_NAME, epochs)
+    if epochs:
+        _plot_curve(folder / CURVE_NAME, epochs)
 
 
 def _short(value: object) -> object:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.config import TrainingConfig
-from lookalike.dataset import Dataset, open_dataset
+from lookalike.dataset import NO_LABEL, Dataset, open_dataset
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.extensions import extension_digests
 from lookalike.files import digest_of
@@ -26,8 +26,9 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(dataset_folder)
     classes = taught_classes(dataset, config.unseen_labels)
-    train, valid = (labelled_images(dataset, split, classes) for split in ("train", "valid"))
-    _check_trainable(classes, train, valid)
+    # All images of a collection without labels bear the same, empty one.
+    train, valid = (labelled_images(dataset, split, classes or [NO_LABEL]) for split in ("train", "valid"))
+    _check_trainable(config, classes, train, valid)
     with own_torch_state(config.seed):
         backbone = find_backbone(config.backbone)
         body, origin = _pretrained_body(config, backbone)
@@ -44,6 +45,7 @@ def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) ->
             "split_digest": split_digest(dataset),
             "initial_weights": origin,
             "accuracy": accuracy,
+            "images": len(train),
             "training": config.model_dump(mode="json"),
             "training_precision": training.precision.precision,
             "extensions": extension_digests(config),
@@ -74,7 +76,15 @@ def split_digest(dataset: Dataset) -> str:
     return digest_of(sorted(zip(*columns.values(), strict=True)))
 
 
-def _check_trainable(classes: Sequence[str], train: LabelledImages, valid: LabelledImages) -> None:
+def _check_trainable(
+    config: TrainingConfig, classes: Sequence[str], train: LabelledImages, valid: LabelledImages
+) -> None:
+    if not config.epochs:
+        if not len(train):
+            raise DatasetError(
+                "the components need at least one image that is not held out, and there is none: add images"
+            )
+        return
     if len(classes) < 2 or len(train) < 2 or len(valid) < 1:
         raise DatasetError(
             f"training needs at least 2 labels, 2 training images and 1 held-out image; there are "

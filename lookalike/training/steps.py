@@ -13,11 +13,10 @@ from lookalike.training.context import Training
 from lookalike.training.features import Activations, ImageViews, Layers, Views
 from lookalike.training.loop import FEATURE_BATCH_SIZE, train_head, train_network
 from lookalike.training.splitting import split_body
+from lookalike.training.summary import COMPONENT_IMAGES
 
 FROZEN, UNFROZEN, FINAL_HEAD = "frozen", "unfrozen", "final head"
 _EVALUATION_BATCH_SIZE = 512
-# More images than that change principal components little.
-_SAMPLE_SIZE = 3000
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class _Inputs:
     valid: ImageViews | Activations
 
 
-def teach(training: Training) -> float:
-    """Run the steps that the configuration asks for and return the accuracy on the held-out images."""
+def teach(training: Training) -> float | None:
+    """Run the steps that the configuration asks for; return the accuracy on the held-out images, None untrained."""
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=training.folder) as scratch:
         return _teach(training, _inputs(training, Path(scratch)))
 
 
-def _teach(training: Training, inputs: _Inputs) -> float:
+def _teach(training: Training, inputs: _Inputs) -> float | None:
     config = training.config
     initial = {name: tensor.clone() for name, tensor in training.network.body.state_dict().items()}
     features = None
@@ -54,6 +53,8 @@ def _teach(training: Training, inputs: _Inputs) -> float:
         _train_head(training, features, config.final_head_epochs, FINAL_HEAD)
     if config.kept_units:
         _fit_embedding(training, None if features is None else features[0][0])
+    if not config.epochs:
+        return None
     return _accuracy(training, features[1] if features else _valid_features(training, inputs))
 
 
@@ -119,17 +120,14 @@ def set_statistics(norm: nn.BatchNorm1d, features: Tensor) -> None:
 def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
     """Set the kept components of the embedding from features (n, C) of training images, or of a sample of them."""
     if train_features is None:
-        sample = training.views(training.train.sample(_SAMPLE_SIZE, training.config.seed))
+        sample = training.views(training.train.sample(COMPONENT_IMAGES, training.config.seed))
         network = training.network
         with training.timed("features"):
             pooled = training.frozen.ready(nn.Sequential(network.normalize, network.body, network.head.pool), sample)
             train_features = training.frozen.features(pooled, sample, "features, sample")[0]
     head = training.network.head.eval()
-    features = train_features.to(training.device)
     with torch.no_grad():
-        activation = head.activate(features)
-        confidence = head.confidence(head.norm2(activation))
-        head.embedding.fit(features, activation, confidence, training.config.kept_share)
+        head.fit_embedding(train_features.to(training.device), training.config.kept_share)
 
 
 def _train_layers(training: Training, inputs: _Inputs) -> None:

@@ -333,3 +333,32 @@ def test_the_name_is_of_no_stage(tmp_path):
     stages = [STAGES[name] for name in ("fine_tune", "embed_all", "build_lsh", "evaluate_recall")]
     for stage in stages:
         assert stage.settings(load_config(None, ["name=a"])) == stage.settings(load_config(None, ["name=b"]))
+
+
+NOTHING_TRAINED = ["training.frozen_epochs=0", "training.unfrozen_epochs=0"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (["dataset.labels=none"], "dataset.labels is `none`, so there is nothing to train: set training.frozen_epochs"),
+        (["dataset.labels=none", *NOTHING_TRAINED, "training.final_head_epochs=1"], "there is nothing to train"),
+        (["dataset.labels=none", "dataset.exclude_labels=[a]"], "so there are no exclude_labels"),
+        (["dataset.label_level=0"], "label_level counts from 1"),
+        (NOTHING_TRAINED, "embedding.layer=head.activation would be random: set it to head.embedding"),
+        ([*NOTHING_TRAINED, "training.kept_units=256", "embedding.layer=head.embedding"], "would be random"),
+        ([*NOTHING_TRAINED, "training.kept_units=512", "embedding.layer=head.norm"], "would be random"),
+        ([*NOTHING_TRAINED, "training.kept_units=513"], "must be no more, got 513 of 512"),
+        (["training.kept_units=512"], "must be fewer, got 512 of 512"),
+    ],
+)
+def test_what_cannot_be_without_labels_or_training_is_refused(settings, problem):
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, settings)
+    assert problem in str(refused.value)
+    assert not str(refused.value).startswith(":")
+
+
+@pytest.mark.parametrize("layer", ["head.pool", "head.norm", "body.blocks"])
+def test_layers_before_the_untrained_ones_can_be_hooked(layer):
+    load_config(None, [*NOTHING_TRAINED, f"embedding.layer={layer}"])

@@ -9,11 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lookalike.config import EmbeddingConfig
 from lookalike.dataset import open_dataset
 from lookalike.embedding import Embedder, embed_all, load_embeddings
 from lookalike.embedding.hook import HookedNetwork
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
 from lookalike.images import open_image
+from lookalike.training import fine_tune
+from tests.tiny_model import tiny_training_config
 
 pytestmark = pytest.mark.draws
 
@@ -137,3 +140,10 @@ def test_hook_on_a_layer_that_gives_no_vectors_raises(pixels, layer, found):
 def test_hook_on_no_layer_raises(layer):
     with pytest.raises(ConfigError, match="the layers are 0, 1"):
         HookedNetwork(nn.Sequential(nn.ReLU(), nn.ReLU()), layer)
+
+
+def test_components_alone_are_embedded_as_torch_and_the_hook_define_them(dataset_folder, tmp_path):
+    fine_tune(tiny_training_config(frozen_epochs=0, kept_units=16), dataset_folder, tmp_path / "model")
+    config = EmbeddingConfig(layer="head.embedding", precision="fp32", verify_rows=24)
+    embed_all(config, dataset_folder, tmp_path / "model", tmp_path / "embeddings")
+    assert load_embeddings(tmp_path / "embeddings").vectors.shape == (24, 16)

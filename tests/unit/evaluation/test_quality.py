@@ -13,6 +13,7 @@ def material(labels, vectors, *, is_train, query_rows):
     vectors = np.array(vectors, np.float32)
     return Material(
         vectors=vectors,
+        image_ids=np.array([str(row) for row in range(len(labels))], np.str_),
         labels=np.array(labels, np.str_),
         paths=np.array([f"{row}.png" for row in range(len(labels))], np.str_),
         is_train=np.array(is_train, bool),

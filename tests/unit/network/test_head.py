@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lookalike.network.head import Embedding, Head
+from lookalike.network.head import Embedding, Head, shrunk_variances
 
 SURE = torch.ones(1, 1)
 
@@ -44,11 +44,63 @@ def test_kept_components_are_the_principal_ones_half_whitened():
     torch.testing.assert_close(covariance.diag(), expected, rtol=0.01, atol=1e-4)
 
 
-def test_few_or_equal_features_leave_components_empty_and_finite():
-    for pooled in (features(n=3), torch.ones(5, 12)):
-        embedding = Embedding(12, 8)
-        embedding.fit(pooled, torch.zeros(len(pooled), 2), SURE, 0.5)
-        assert torch.isfinite(embedding(pooled, torch.zeros(len(pooled), 2), SURE)).all()
+def components_alone(pooled, count):
+    """The embeddings of a head that has nothing but components, fitted to these features."""
+    head = Head(pooled.shape[1], 0, 0, kept_units=count).eval()
+    head.fit_embedding(pooled, 0.5)
+    return head
+
+
+@pytest.mark.parametrize("pooled", [features(n=1), features(n=3), torch.ones(5, 12)], ids=["one", "few", "equal"])
+def test_few_or_equal_images_leave_every_direction_measured(pooled):
+    head = components_alone(pooled, 12)
+    later = features(seed=3)
+    vectors = head.classify(later)
+    assert torch.isfinite(vectors).all()
+    assert torch.linalg.matrix_rank(vectors - vectors.mean(dim=0)) == 12
+    # What is near stays near.
+    distances, expected = (torch.cdist(rows, rows).flatten() for rows in (vectors, later))
+    assert torch.corrcoef(torch.stack([distances, expected]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("images", [3, 400])
+def test_fewer_features_than_components_are_filled_up_with_zeros(images):
+    pooled = features(n=images)
+    vectors = components_alone(pooled, 20).classify(pooled)
+    assert vectors.shape == (images, 20)
+    assert torch.equal(vectors[:, 12:], torch.zeros(images, 8))
+    beside = Embedding(12, 20)
+    beside.fit(pooled, torch.rand(images, 2), SURE, 0.5)
+    assert beside(pooled, torch.rand(images, 2), SURE).shape == (images, 22)
+
+
+def test_a_head_without_units_embeds_by_components_alone():
+    pooled = features()
+    head = components_alone(pooled, 3)
+    assert set(head.state_dict()) == {"embedding.gain", "embedding.projection", "embedding.shift"}
+    vectors = head(pooled[:, :, None, None])
+    assert vectors.mean(dim=0).abs().max() < 1e-4
+    assert variance(vectors) == pytest.approx(1.0, rel=1e-4)
+    # A quarter of whitening: a variance v becomes the power 3/4 of v.
+    largest = torch.linalg.eigvalsh(torch.cov(pooled.T))[-3:] ** 0.75
+    torch.testing.assert_close(vectors.var(dim=0), largest / largest.sum(), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("images", [2, 10, 1000])
+def test_variances_are_drawn_towards_their_mean_the_more_the_fewer_images(images):
+    true = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    shrunk = shrunk_variances(true, images)
+    assert shrunk.mean() == pytest.approx(float(true.mean()))
+    assert (shrunk.diff() >= 0).all()
+    # As scikit-learn's OAS has it.
+    mean, square = float(true.mean()), float((true**2).mean())
+    share = min(1.0, (square / 4 + mean**2) / ((images + 1) * (square / 4 - mean**2 / 4)))
+    torch.testing.assert_close(shrunk, (1 - share) * true + share * mean)
+
+
+def test_equal_and_absent_variances_are_all_the_same():
+    assert torch.equal(shrunk_variances(torch.zeros(3), 5), torch.ones(3))
+    assert torch.equal(shrunk_variances(torch.full((3,), 2.0), 5), torch.full((3,), 2.0))
 
 
 def test_without_kept_units_the_embedding_is_the_activation():

@@ -57,6 +57,42 @@ def test_history_has_one_line_an_epoch(trained):
     assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
 
 
+NOTHING_TRAINED = {"frozen_epochs": 0, "unfrozen_epochs": 0, "kept_units": 16}
+
+
+@pytest.fixture(scope="module")
+def unlabelled_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unlabelled")
+    config = DatasetConfig(source="folder", folder=make_images(folder / "images"), labels="none")
+    (folder / "dataset").mkdir()
+    download_dataset(config, folder / "dataset", folder / "downloads")
+    return folder / "dataset"
+
+
+@pytest.mark.parametrize("has_labels", [True, False], ids=["labels", "no labels"])
+def test_no_epochs_are_a_training_of_components_alone(has_labels, dataset_folder, unlabelled_folder, tmp_path):
+    source = dataset_folder if has_labels else unlabelled_folder
+    summary = fine_tune(tiny_training_config(**NOTHING_TRAINED), source, tmp_path)
+    assert (summary.accuracy, summary.epochs) == (None, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model.json", "model.safetensors"]
+    stored = load_model(tmp_path)
+    assert stored.description["classes"] == (list(LABELS) if has_labels else [])
+    catalog = open_dataset(source).catalog
+    assert stored.description["images"] == catalog["split"].to_pylist().count("train")
+    images = labelled_images(open_dataset(source), "train", LABELS if has_labels else [""])
+    pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
+    with torch.inference_mode():
+        vectors = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert vectors.shape == (len(images), 16)
+    assert vectors.mean(dim=0).abs().max() < 1e-3
+    assert float(vectors.var(dim=0, correction=0).sum()) == pytest.approx(1, rel=1e-2)
+
+
+def test_the_classifier_of_an_untrained_head_says_nothing(dataset_folder, tmp_path):
+    summary = fine_tune(tiny_training_config(frozen_epochs=0, kept_units=4), dataset_folder, tmp_path)
+    assert summary.accuracy is None
+
+
 def accuracy_of_stored(folder, dataset_folder):
     stored = load_model(folder)
     images = labelled_images(open_dataset(dataset_folder), "valid", LABELS)
