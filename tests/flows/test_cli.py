@@ -106,7 +106,7 @@ def test_one_bad_query_does_not_spoil_the_others(built, example):
         (["-n", "0"], 2, "whole number from 1, got '0'"),
         (["-n", "-3"], 2, "whole number from 1, got '-3'"),
         (["--output", "result.gif"], 2, ".png, .jpg or .html"),
-        (["--root", "no/such/root"], 1, "nothing is published below no/such/root; run `lookalike build` first"),
+        (["--root", "no/such/root"], 1, "/no/such/root; run `lookalike build` first"),
         (["--set", "query.nn=3"], 2, "unknown key query.nn"),
     ],
 )
