@@ -3,14 +3,15 @@
     .venv/bin/python -m benchmarks.embedding --images FOLDER [--backbone tf_efficientnet_lite0] [--count 640]
 
 FOLDER holds JPEG images in one sub-folder a label. The article's way: fp32, batch 64, one loop that decodes with
-Pillow, a hook whose output is appended to an array. Ours: the stage `embed_all` itself, its files written. Weights are
-random, since they do not change the speed. Every way runs in a process of its own, whose allocator is as the system
-left it; the ways take turns, so that other load on the machine meets all of them alike; figures are medians.
+Pillow, a hook whose output is appended to an array. Ours: the stage `embed_all` itself, in fp32 and in bf16, its files
+written. Weights are random, since they do not change the speed. Every way runs in a process of its own; the ways take
+turns, so that other load on the machine meets all of them alike; figures are medians.
 """
 
 import argparse
 import io
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -19,15 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from lookalike.config import Precision
+
+if TYPE_CHECKING:
+    from lookalike.embedding.model import Runner
+
 TURNS = 3
 IMAGE_SIZE = 224
-# Multiplications and additions of one image of 224 by 224.
-GFLOP_AN_IMAGE = {"resnet34": 7.34, "tf_efficientnet_lite0": 0.81}
 
 
 def prepare(images: Path, backbone: str, count: int, folder: Path) -> None:
@@ -79,17 +85,20 @@ def decoded_plainly(path: Path) -> np.ndarray:
         return np.array(image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
-def embed_as_the_stage(folder: Path, backbone: str) -> dict[str, float | str]:
-    """Run the stage; returns its seconds, the network's loading left out, and the process's peak memory."""
+def embed_as_the_stage(folder: Path, backbone: str, precision: Precision = "fp32") -> dict[str, float | str]:
+    """Run the stage; returns its seconds, the network's loading and conversion left out, and the peak memory."""
     from lookalike.config import EmbeddingConfig
     from lookalike.embedding import embed_all
 
     with tempfile.TemporaryDirectory() as output:
-        config = EmbeddingConfig(layer="head.activation")
+        config = EmbeddingConfig(layer="head.activation", precision=precision, precision_check_rows=0)
+        start = time.perf_counter()
         summary = embed_all(config, folder / "dataset", folder / "model", Path(output))
+        whole_seconds = time.perf_counter() - start
     peak_megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "seconds": summary.seconds,
+        "whole_seconds": whole_seconds,
         "images": summary.rows,
         "peak_megabytes": round(peak_megabytes),
         "precision": summary.precision,
@@ -97,45 +106,39 @@ def embed_as_the_stage(folder: Path, backbone: str) -> dict[str, float | str]:
 
 
 def run_network_alone(folder: Path, backbone: str) -> dict[str, float | str]:
-    """Images a second of the stage's network on decoded pixels, beside the machine's rate of matrix products."""
-    import torch
+    """Images a second of the stage's network on decoded pixels, in both precisions, all cores busy."""
+    from lookalike.embedding.model import EmbeddingModel
 
-    from lookalike.embedding.model import ModelReference, open_model
-    from lookalike.network.arithmetic import resolve_precision
-
-    precision = resolve_precision("auto")
-    model = open_model(ModelReference(folder / "model", "head.activation", precision))
+    model = EmbeddingModel(folder / "model", "head.activation")
+    graph = model.convert()
     pixels = np.random.default_rng(0).integers(0, 255, (8, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    square = torch.ones(1024, 1024, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    with model.session() as embed:
-        per_second = [
-            (
-                _per_second(lambda number: embed(pixels), 30, 8),
-                _per_second(lambda number: square @ square, 60, 2 * 1.024**3),
-            )
-            for _ in range(TURNS)
-        ]
-    images, products = (statistics.median(values) for values in zip(*per_second, strict=True))
-    found: dict[str, float | str] = {"precision": precision, "images_per_second": images, "gflop_per_second": products}
-    if backbone in GFLOP_AN_IMAGE:
-        found["share_of_products"] = images * GFLOP_AN_IMAGE[backbone] / products
-    return found
+    runners = {"fp32": model.runner(graph, "fp32"), "bf16": model.runner(graph, "bf16")}
+    turns = [{name: _rate(run, pixels) for name, run in runners.items()} for _ in range(TURNS)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in runners}
 
 
-def _per_second(work: Callable[[int], object], times: int, amount: float) -> float:
-    """Amount a second of work done on all cores, one piece a core."""
-    from lookalike.network.arithmetic import parallel_batches
+def _rate(run: "Runner", pixels: np.ndarray) -> float:
+    """Images a second from as many threads as there are cores."""
+    from lookalike.network.prefetch import prefetch, resolve_workers
 
-    list(parallel_batches(work, range(4)))
+    batches = [pixels[: run.batch_size]] * (240 // run.batch_size)
+    workers = resolve_workers("auto")
+    list(prefetch(run, batches[: 2 * workers], workers=workers, ahead=2 * workers))
     start = time.perf_counter()
-    list(parallel_batches(work, range(times)))
-    return times * amount / (time.perf_counter() - start)
+    list(prefetch(run, batches, workers=workers, ahead=2 * workers))
+    return len(batches) * run.batch_size / (time.perf_counter() - start)
 
 
-WAYS = {"article": embed_as_the_article, "stage": embed_as_the_stage, "network": run_network_alone}
+WAYS: dict[str, Callable[[Path, str], dict[str, Any]]] = {
+    "article": embed_as_the_article,
+    "fp32": embed_as_the_stage,
+    "bf16": partial(embed_as_the_stage, precision="bf16"),
+    "network": run_network_alone,
+}
+IN_TURN = ("article", "fp32", "bf16")
 
 
-def in_own_process(way: str, folder: Path, backbone: str) -> dict[str, float]:
+def in_own_process(way: str, folder: Path, backbone: str) -> dict[str, Any]:
     """Run one way in a fresh process and return what it found."""
     command = [sys.executable, "-m", "benchmarks.embedding", "--way", way, "--folder", str(folder)]
     done = subprocess.run([*command, "--backbone", backbone], stdout=subprocess.PIPE, text=True, check=True)
@@ -174,21 +177,20 @@ def compare(images: Path, backbone: str, count: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(images, backbone, count, folder)
-        turns = [{way: in_own_process(way, folder, backbone) for way in ("article", "stage")} for _ in range(TURNS)]
+        turns = [{way: in_own_process(way, folder, backbone) for way in IN_TURN} for _ in range(TURNS)]
         network = in_own_process("network", folder, backbone)
         decoding = decode_ratio(folder)
+    rates = [{way: found["images"] / found["seconds"] for way, found in turn.items()} for turn in turns]
     return {
         "backbone": backbone,
-        "images_per_second": {
-            way: statistics.median(turn[way]["images"] / turn[way]["seconds"] for turn in turns)
-            for way in ("article", "stage")
+        "load": os.getloadavg()[0],
+        "images_per_second": {way: statistics.median(rate[way] for rate in rates) for way in IN_TURN},
+        "times_the_article": {
+            way: statistics.median(rate[way] / rate["article"] for rate in rates) for way in IN_TURN[1:]
         },
-        "stage_against_article": statistics.median(
-            turn["article"]["seconds"] / turn["article"]["images"] / turn["stage"]["seconds"] * turn["stage"]["images"]
-            for turn in turns
-        ),
-        "precision": turns[0]["stage"]["precision"],
-        "peak_megabytes": {"images": count, "megabytes": max(turn["stage"]["peak_megabytes"] for turn in turns)},
+        "computed_in": {way: turns[0][way]["precision"] for way in IN_TURN[1:]},
+        "whole_seconds": {way: statistics.median(turn[way]["whole_seconds"] for turn in turns) for way in IN_TURN[1:]},
+        "peak_megabytes": {way: max(turn[way]["peak_megabytes"] for turn in turns) for way in IN_TURN[1:]},
         "network_alone": network,
         "decode_12_megapixels_ratio": decoding,
     }

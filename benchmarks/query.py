@@ -3,11 +3,12 @@
     .venv/bin/python -m benchmarks.query --root artifacts [--images 50]
 
 The images that ask are held-out ones of the collection itself, given by path. Warm queries decode, embed and search on
-one core, once torch has taken over from NumPy and the compiled search is loaded.
+one core, once the compiled search is loaded.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from lookalike.search import Searcher
 
 COLD_TURNS = 5
-# NumPy embeds the first few images of a process.
+# The first images of a process set things up.
 WARM_UP = 8
 
 
@@ -47,9 +48,8 @@ def cold_seconds(root: Path, image: Path) -> list[float]:
 
 def warm_milliseconds(root: Path, images: list[Path]) -> list[float]:
     """Milliseconds of each query on one core."""
-    import torch
-
-    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     searcher = Searcher.open(root)
     searcher._index.warm_up()  # type: ignore[attr-defined]
     for image in images[:WARM_UP]:
@@ -67,6 +67,7 @@ def main() -> None:
     cold = cold_seconds(options.root, images[0])
     warm = sorted(warm_milliseconds(options.root, images))
     found = {
+        "load": os.getloadavg()[0],
         "cold_seconds": {"first": cold[0], "median": statistics.median(cold)},
         "warm_ms": {"p50": statistics.median(warm), "p95": warm[int(0.95 * len(warm))]},
         "images": len(images),

@@ -65,8 +65,7 @@ def _embeddings(folder: Path) -> tuple[str, Float32Array, dict[str, Float32Array
     """All stored embeddings; the held-out ones are the queries, each excluded from its own answer by its row."""
     import pyarrow.parquet as pq
 
-    shards = [path for path in sorted(folder.glob("*.parquet")) if path.name != "rejects.parquet"]
-    tables = [pq.read_table(path, columns=["embedding", "split"]) for path in shards]
+    tables = [pq.read_table(path, columns=["embedding", "split"]) for path in sorted(folder.glob("*.parquet"))]
     vectors = np.concatenate([_matrix(table) for table in tables])
     split = np.concatenate([table["split"].to_numpy() for table in tables])
     held_out = vectors[split == "valid"]

@@ -22,7 +22,7 @@ from lookalike.files import read_json
 from lookalike.store import ArtifactReference, StepSpec, Store
 
 Folders = Mapping[str, Path]
-_NUMERIC_LIBRARIES = ("torch", "timm", "torchvision", "numpy")
+_NUMERIC_LIBRARIES = ("torch", "timm", "torchvision", "numpy", "openvino")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Stage embed_all: every image of the collection becomes a vector, by a forward hook on one layer.
 
-Importing this package does not import torch, so that reading stored embeddings is cheap.
+Importing this package imports neither torch nor OpenVINO, so that reading stored embeddings is cheap.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ def embed_all(
 ) -> EmbeddingSummary:
     """Embed every image of a stored dataset into Parquet shards in `folder`; returns counts and speed.
 
-    The folder gets `embeddings-00000.parquet` and so on, `rejects.parquet` and, last, `embedding.json`. Whole
-    shards that an interrupted run of the same model and dataset left in `folder` are kept. Rows are in the
-    order of the catalog, and rows + rejects = rows of the catalog. Afterwards a seeded sample of rows is
-    embedded again, one image at a time, and must match. Vectors in `earlier_folders` that the same model
-    made of the same images are taken over.
+    The folder gets `network.xml` and `network.bin`, with which queries embed, `shards/embeddings-00000.parquet` and
+    so on, `rejects.parquet` and, last, `embedding.json`. Whole shards that an interrupted run of the same model and
+    dataset left in `folder` are kept. Rows are in the order of the catalog, and rows + rejects = rows of the catalog.
+    Afterwards a seeded sample of rows must match what torch and a forward hook make of their images. Vectors in
+    `earlier_folders` that the same model made of the same images are taken over.
 
     Raises ConfigError if `embedding.layer` names no layer, ModelError if the model is damaged, EmbeddingError
     if more images than `embedding.max_failure_fraction` could not be read or a check failed.

@@ -1,7 +1,7 @@
 """Checks on the embeddings: stored rows are those of their images, and bf16 finds the neighbors that fp32 finds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,25 +9,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.embedding.model import ModelReference, open_model
-from lookalike.embedding.shards import ShardResult, embed_rows, read_pixels, row_batches
-from lookalike.embedding.table import ROW_COLUMNS, read_shard, vectors_of
+from lookalike.dataset import Dataset
+from lookalike.embedding.model import EmbeddingModel, Runner
+from lookalike.embedding.shards import ShardResult, embed_rows, read_pixels
+from lookalike.embedding.table import ROW_COLUMNS, SHARDS_FOLDER, read_shard, vectors_of
 from lookalike.errors import EmbeddingError, ImageError
-from lookalike.network.arithmetic import parallel_batches
+from lookalike.network.inference import CONVERSION_TOLERANCE, relative_difference
 
-# Largest |stored - again| / |stored|. Other batch sizes add up in another order: fp32 keeps 7 digits, bf16 3,
-# and both lose some of them layer by layer.
-TOLERANCE = {"fp32": 1e-3, "bf16": 8e-2}
+# Largest |stored - torch's| / |torch's|. fp32 keeps 7 digits, bf16 3, and both lose some of them layer by layer.
+TOLERANCE = {"fp32": CONVERSION_TOLERANCE, "bf16": 8e-2}
 MIN_OVERLAP = 0.95
 MAX_PRECISION_DROP = 0.002
 _NEIGHBORS = 10
 _SEED = 0
 
 
-def verify_rows(reference: ModelReference, root: Path, folder: Path, shards: Sequence[ShardResult], count: int) -> None:
-    """Embed a seeded sample of stored rows again, one image at a time; EmbeddingError if one differs.
+def verify_rows(
+    model: EmbeddingModel, precision: str, root: Path, folder: Path, shards: Sequence[ShardResult], count: int
+) -> None:
+    """Compare a seeded sample of stored rows with what torch and the forward hook give; EmbeddingError if one differs.
 
-    This catches rows that were shifted against their images, whatever the cause.
+    This catches a wrong conversion, and rows that were shifted against their images, whatever the cause.
     """
     total = sum(shard.rows for shard in shards)
     sample = np.sort(np.random.default_rng(_SEED).choice(total, size=min(count, total), replace=False))
@@ -35,29 +37,22 @@ def verify_rows(reference: ModelReference, root: Path, folder: Path, shards: Seq
     for shard in shards:
         rows = sample[(sample >= start) & (sample < start + shard.rows)] - start
         if len(rows):
-            _verify_shard(reference, root, folder / shard.name, rows)
+            _verify_shard(model, TOLERANCE[precision], root, folder / SHARDS_FOLDER / shard.name, rows)
         start += shard.rows
 
 
-def _verify_shard(reference: ModelReference, root: Path, path: Path, rows: NDArray[np.int64]) -> None:
-    model = open_model(reference)
+def _verify_shard(model: EmbeddingModel, tolerance: float, root: Path, path: Path, rows: NDArray[np.int64]) -> None:
     table = read_shard(path, [*ROW_COLUMNS, "embedding"])
     stored = vectors_of(table["embedding"].combine_chunks())
     for row in rows:
         name = table["path"][int(row)].as_py()
         pixels = read_pixels(root / name, table["image_id"][int(row)].as_py(), model.preprocessing)
-        difference = relative_difference(stored[row], model.embed(pixels[None])[0])
-        if difference > TOLERANCE[reference.precision]:
+        difference = relative_difference(model.reference(pixels[None])[0], stored[row])
+        if difference > tolerance:
             raise EmbeddingError(
                 f"the stored embedding of {name} differs by {difference:.2g} from the one computed again, more than "
-                f"{TOLERANCE[reference.precision]:g}: delete {path.name} and build again"
+                f"{tolerance:g}: delete {path.name} and build again"
             )
-
-
-def relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Return |expected - found| / |expected|, where a zero vector counts as having length one."""
-    length = float(np.linalg.norm(expected))
-    return float(np.linalg.norm(expected - found)) / (length or 1.0)
 
 
 @dataclass(frozen=True)
@@ -81,32 +76,29 @@ class Bf16Check:
 
 
 def check_bf16(
-    reference: ModelReference, root: Path, catalog: pa.Table, count: int, workers: int | Literal["auto"] = "auto"
+    model: EmbeddingModel,
+    single: Runner,
+    half: Runner,
+    dataset: Dataset,
+    count: int,
+    workers: int | Literal["auto"] = "auto",
 ) -> Bf16Check:
     """Compare bf16 with fp32 on a seeded sample of the catalog's images; those that cannot be read are left out."""
+    catalog = dataset.catalog
     rows = np.sort(
         np.random.default_rng(_SEED).choice(catalog.num_rows, size=min(count, catalog.num_rows), replace=False)
     )
     sample = catalog.take(pa.array(rows))
-    labels, single = _embed_sample(replace(reference, precision="fp32"), root, sample, workers)
-    _, half = _embed_sample(replace(reference, precision="bf16"), root, sample, workers)
-    return compare_neighbors(labels, single, half)
-
-
-def _embed_sample(
-    reference: ModelReference, root: Path, rows: pa.Table, workers: int | Literal["auto"]
-) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return labels and embeddings of those rows whose images can be read."""
-    model = open_model(reference)
-    batches = row_batches(rows.num_rows, model.auto_batch_size)
-    with model.session() as embed:
-        found = parallel_batches(
-            lambda numbers: embed_rows(embed, model.preprocessing, root, rows.take(pa.array(numbers))), batches, workers
-        )
-        named = zip(rows["label"].to_pylist(), (vector for batch in found for vector in batch), strict=True)
-        readable = [(label, vector) for label, vector in named if not isinstance(vector, ImageError)]
-    vectors = np.array([vector for _, vector in readable], dtype=np.float32).reshape(len(readable), model.dim)
-    return np.array([label for label, _ in readable], dtype=np.str_), vectors
+    made = [
+        list(embed_rows(run, model.preprocessing, dataset.root, sample, run.batch_size, workers))
+        for run in (single, half)
+    ]
+    readable = [row for row, vector in enumerate(made[0]) if not isinstance(vector, ImageError)]
+    in_fp32, in_bf16 = (
+        np.array([vectors[row] for row in readable], dtype=np.float32).reshape(len(readable), model.dim)
+        for vectors in made
+    )
+    return compare_neighbors(np.array(sample["label"].to_pylist(), dtype=np.str_)[readable], in_fp32, in_bf16)
 
 
 def compare_neighbors(

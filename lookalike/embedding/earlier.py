@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.embedding.table import DESCRIPTION_NAME, load_metadata, read_shard, vectors_of
+from lookalike.embedding.table import DESCRIPTION_NAME, load_metadata, read_shard, shard_paths, vectors_of
 from lookalike.errors import EmbeddingError
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class EarlierEmbeddings:
             metadata = load_metadata(folder)
             if metadata["fingerprint"] != fingerprint or metadata["precision"] != precision:
                 return
-            for name in metadata["shards"]:
-                self._add_shard(folder / name)
+            for path in shard_paths(folder, metadata):
+                self._add_shard(path)
         except EmbeddingError as error:
             logger.warning("embeddings of an earlier run are not reused: %s", error)
 

@@ -1,8 +1,6 @@
-"""A forward hook that keeps the output of one layer, by the layer's dotted name."""
+"""The definition of an embedding: what a forward hook on one layer, by its dotted name, receives."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,48 +8,49 @@ from torch import Tensor, nn
 
 from lookalike.errors import ConfigError
 
-
-class LayerOutput:
-    """What a hooked layer gave in the last forward pass; see `hooked`."""
-
-    def __init__(self) -> None:
-        # Of each thread its own, since several may run the network at once.
-        self._outputs = threading.local()
-
-    def keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        """Receive the output; the signature is that of a forward hook."""
-        self._outputs.last = output.detach()
-
-    def take(self) -> Tensor:
-        """Return the output of this thread's last forward pass as (n, dim) fp32, and forget it.
-
-        A layer that still has places is averaged over them. RuntimeError if none ran since the last call.
-        """
-        output: Tensor | None = getattr(self._outputs, "last", None)
-        self._outputs.last = None
-        if output is None:
-            raise RuntimeError("the hooked layer has run in no forward pass since its output was last taken")
-        places = {4: (2, 3), 3: (1,)}.get(output.ndim)
-        return output.float() if places is None else output.mean(dim=places, dtype=torch.float32)
+# The axes of a layer's output that are places, by its number of axes; embeddings are means over them.
+_PLACES: dict[int, tuple[int, ...]] = {2: (), 3: (1,), 4: (2, 3)}
 
 
-@contextmanager
-def hooked(network: nn.Module, layer: str) -> Iterator[LayerOutput]:
-    """Yield the output holder of a layer; inside, the network is in evaluation mode and records no gradients.
+class HookedNetwork(nn.Module):
+    """A network in evaluation mode whose output is that of one of its layers; pixels (n, h, w, 3) in, (n, dim) out.
 
-    The hook is removed at the end, whatever happens. ConfigError if there is no layer of that name.
+    A layer that still has places is averaged over them. Several threads may run it at once.
+    Raises ConfigError if there is no such layer, or, when run, if the layer does not give one vector or feature map
+    per image.
     """
-    module = find_layer(network, layer)
-    output = LayerOutput()
-    was_training = network.training
-    network.eval()
-    handle = module.register_forward_hook(output.keep)
-    try:
-        with torch.inference_mode():
-            yield output
-    finally:
-        handle.remove()
-        network.train(was_training)
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self._layer = layer
+        # Of each thread its own.
+        self._outputs = threading.local()
+        find_layer(network, layer).register_forward_hook(self._keep)
+
+    def _keep(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in _PLACES:
+            raise self._unusable(output)
+        places = _PLACES[output.ndim]
+        # A copy in any case: the next layer may work in place.
+        self._outputs.last = output.mean(dim=places, dtype=torch.float32) if places else output.float().clone()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embeddings (n, dim) fp32."""
+        self._outputs.last = None
+        # A view, not a copy: pixels as images come are channels-last already.
+        self.network(pixels.permute(0, 3, 1, 2))
+        vectors: Tensor | None = self._outputs.last
+        if vectors is None or vectors.shape[0] != pixels.shape[0]:
+            raise self._unusable(vectors)
+        return vectors
+
+    def _unusable(self, output: Any) -> ConfigError:
+        found = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        return ConfigError(
+            f"embedding.layer: {self._layer} must give one vector or feature map per image, and gives "
+            f"{'nothing' if output is None else found}; choose another layer"
+        )
 
 
 def find_layer(network: nn.Module, layer: str) -> nn.Module:

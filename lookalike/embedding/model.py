@@ -1,97 +1,104 @@
-"""The network as an embedding function: pixels in, the hooked layer's output out."""
+"""A trained network as an embedding function: its definition by torch and a hook, and the forms that run it fast."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lookalike.embedding.hook import LayerOutput, find_layer, hooked
-from lookalike.network.arithmetic import ResolvedPrecision, best_device, keep_freed_memory
+from lookalike.embedding.hook import HookedNetwork
+from lookalike.network.arithmetic import ResolvedPrecision, best_device, one_thread
+from lookalike.network.inference import CompiledNetwork, Graph, UnsupportedNetworkError, convert
 from lookalike.network.model_folder import load_model
-from lookalike.network.network import Network
-from lookalike.network.preprocessing import Preprocessing
 
-# Feature maps of a few images fit the processor's caches; a GPU needs many to be busy, from several threads.
-_AUTO_BATCH_SIZE = 8
-_AUTO_GPU_BATCH_SIZE = 64
+logger = logging.getLogger(__name__)
+
+_GPU_BATCH_SIZE = 64
+_TORCH_BATCH_SIZE = 8
 
 
-@dataclass(frozen=True)
-class ModelReference:
-    """Everything that another process needs to embed: small, hashable, and sent instead of the model."""
+class Runner(Protocol):
+    """Embeds batches of pixels (n, size, size, 3) uint8 as (n, dim) float32; several threads may call it at once.
 
-    model_folder: Path
-    layer: str
+    `precision` is what it computes in, `batch_size` the number of images that it is fastest with.
+    """
+
     precision: ResolvedPrecision
+    batch_size: int
+
+    def __call__(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """Return the embeddings of some images."""
+        ...
 
 
 class EmbeddingModel:
-    """An opened model that embeds batches of pixels; see `open_model`."""
+    """The model of a folder with one layer hooked.
 
-    def __init__(
-        self, network: Network, reference: ModelReference, preprocessing: Preprocessing, fingerprint: str
-    ) -> None:
-        self.reference = reference
-        self.preprocessing = preprocessing
-        self.fingerprint = fingerprint
-        self._network = network
+    Raises ModelError if the folder is damaged, ConfigError if the layer does not exist or gives no vectors.
+    """
+
+    def __init__(self, model_folder: Path, layer: str) -> None:
+        stored = load_model(model_folder)
+        self.folder = model_folder
+        self.layer = layer
+        self.preprocessing = stored.preprocessing
+        self.fingerprint = stored.fingerprint(layer)
+        self._hooked = HookedNetwork(stored.network, layer)
+        self.dim = int(self.reference(_example(1, self.preprocessing.image_size)).shape[1])
+
+    def reference(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embeddings as they are defined: by torch and a forward hook, in fp32."""
+        with one_thread(), torch.inference_mode():
+            vectors: NDArray[np.float32] = self._hooked(torch.from_numpy(pixels)).numpy()
+        return vectors
+
+    def convert(self) -> Graph | None:
+        """Return the function as OpenVINO's graph, or None, and a line in the log, if it cannot express it."""
+        example = torch.from_numpy(_example(3, self.preprocessing.image_size))
+        try:
+            return convert(self._hooked, example)
+        except UnsupportedNetworkError as reason:
+            logger.warning("OpenVINO cannot run this network, so that torch does, more slowly: %s", reason)
+            return None
+
+    def runner(self, graph: Graph | None, precision: ResolvedPrecision) -> Runner:
+        """Return what embeds a collection: torch on a GPU or if there is no graph, else OpenVINO."""
+        if graph is None or _has_gpu():
+            return TorchRunner(self.folder, self.layer, precision)
+        return CompiledNetwork(graph, precision, many=True)
+
+
+def _has_gpu() -> bool:
+    return best_device().type == "cuda"
+
+
+class TorchRunner:
+    """Runs the network of a model folder with torch, on the GPU if there is one; see `Runner`."""
+
+    def __init__(self, model_folder: Path, layer: str, precision: ResolvedPrecision) -> None:
         self._device = best_device()
+        network = load_model(model_folder).network.to(self._device)
+        network.body.to(memory_format=torch.channels_last)
+        if precision == "bf16":
+            network.use_bf16_body()
+        self._hooked = HookedNetwork(network, layer)
+        self.precision = precision
+        self.batch_size = _GPU_BATCH_SIZE if self._device.type == "cuda" else _TORCH_BATCH_SIZE
         self._lock = threading.Lock()
 
-    @cached_property
-    def dim(self) -> int:
-        """Length of an embedding, found by embedding a black image."""
-        side = self.preprocessing.image_size
-        return int(self.embed(np.zeros((1, side, side, 3), dtype=np.uint8)).shape[1])
-
-    @property
-    def auto_batch_size(self) -> int:
-        """Images that one forward pass should take on this device."""
-        return _AUTO_GPU_BATCH_SIZE if self._device.type == "cuda" else _AUTO_BATCH_SIZE
-
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the embeddings (n, dim) fp32 of pixels (n, size, size, 3)."""
-        with self._lock, self.session() as embed:
-            return embed(pixels)
-
-    @contextmanager
-    def session(self) -> Iterator[Callable[[NDArray[np.uint8]], NDArray[np.float32]]]:
-        """Yield a function like `embed` that several threads may call at once, until the block ends."""
-        with hooked(self._network, self.reference.layer) as output:
-            yield lambda pixels: self._embed(pixels, output)
-
-    def _embed(self, pixels: NDArray[np.uint8], output: LayerOutput) -> NDArray[np.float32]:
-        # Inference mode is a setting of each thread.
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels)
-            if self._device.type == "cuda":
-                batch = batch.pin_memory().to(self._device, non_blocking=True)
-            # A view, not a copy: pixels as images come are channels-last already.
-            self._network(batch.permute(0, 3, 1, 2))
-            return output.take().cpu().numpy()
+    def __call__(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """Return the embeddings of some images."""
+        # One at a time: each already uses all cores, or the whole GPU.
+        with self._lock, torch.inference_mode():
+            vectors: NDArray[np.float32] = self._hooked(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
+        return vectors
 
 
-@lru_cache(maxsize=2)
-def open_model(reference: ModelReference) -> EmbeddingModel:
-    """Return the model of a reference, opened once in each process.
-
-    Raises ModelError if the folder is damaged, ConfigError if the layer does not exist.
-    """
-    keep_freed_memory()
-    stored = load_model(reference.model_folder, inner_layers=reference.layer.startswith("body."))
-    network = stored.network
-    find_layer(network, reference.layer)
-    device = best_device()
-    network.to(device)
-    network.body.to(memory_format=torch.channels_last)
-    if reference.precision == "bf16":
-        network.use_bf16_body()
-    if device.type == "cpu":
-        network.fuse_body(stored.preprocessing.image_size)
-    return EmbeddingModel(network, reference, stored.preprocessing, stored.fingerprint(reference.layer))
+def _example(count: int, side: int) -> NDArray[np.uint8]:
+    """Return images of noise, each brighter than the one before."""
+    step = 256 // count
+    noise = np.random.default_rng(0).integers(0, step, (count, side, side, 3))
+    return (noise + step * np.arange(count)[:, None, None, None]).astype(np.uint8)

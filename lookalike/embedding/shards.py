@@ -5,8 +5,9 @@ shards are finished, and so that shards can be made in any order, by any number 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -16,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.embedding.model import EmbeddingModel, ModelReference, open_model
+from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.files import digest_of, replacing, sha256_of_bytes
 from lookalike.images import open_image
-from lookalike.network.arithmetic import parallel_batches
+from lookalike.network.prefetch import prefetch, resolve_workers
 from lookalike.network.preprocessing import Preprocessing
 
 STAGE = "embed_all"
@@ -58,10 +59,10 @@ def plan_shards(n_rows: int, shard_rows: int) -> list[Shard]:
     return [Shard(number, start, min(start + shard_rows, n_rows)) for number, start in enumerate(starts)]
 
 
-def task_digest(model: EmbeddingModel, rows: pa.Table) -> str:
+def task_digest(fingerprint: str, precision: str, rows: pa.Table) -> str:
     """Return the digest of everything that a shard's content depends on."""
     columns = (rows[name].to_pylist() for name in ROW_COLUMNS)
-    return digest_of([FORMAT_VERSION, model.fingerprint, model.reference.precision, *columns])
+    return digest_of([FORMAT_VERSION, fingerprint, precision, *columns])
 
 
 def finished_shard(path: Path, task: str) -> ShardResult | None:
@@ -81,7 +82,8 @@ def finished_shard(path: Path, task: str) -> ShardResult | None:
 
 
 def embed_shard(
-    reference: ModelReference,
+    model: EmbeddingModel,
+    run: Runner,
     root: Path,
     rows: pa.Table,
     path: Path,
@@ -93,46 +95,53 @@ def embed_shard(
 ) -> ShardResult:
     """Embed the images of `rows` (columns of the catalog) and write them to `path`, whole or not at all.
 
-    A pure function of the model and the rows. An image that cannot be read, or whose bytes are no longer
-    those that were cataloged, becomes a reject; the other rows stay in order. `known` are vectors (dim,) by
-    image_id that the same model has made before.
+    An image that cannot be read, or whose bytes are no longer those that were cataloged, becomes a reject; the
+    other rows stay in order. `known` are vectors (dim,) by image_id that the same model has made before.
     """
-    model = open_model(reference)
     outcomes: list[NDArray[np.float32] | ImageError | None] = [known.get(i) for i in rows["image_id"].to_pylist()]
     on_progress(sum(outcome is not None for outcome in outcomes))
     unknown = [row for row, outcome in enumerate(outcomes) if outcome is None]
-    size = model.auto_batch_size if batch_size == "auto" else batch_size
-    batches = [unknown[start : start + size] for start in range(0, len(unknown), size)]
-    with model.session() as embed:
-        made = parallel_batches(
-            lambda numbers: embed_rows(embed, model.preprocessing, root, rows.take(pa.array(numbers))), batches, workers
-        )
-        for numbers, batch in zip(batches, made, strict=True):
-            for row, outcome in zip(numbers, batch, strict=True):
-                outcomes[row] = outcome
-            on_progress(len(batch))
+    size = run.batch_size if batch_size == "auto" else batch_size
+    made = embed_rows(run, model.preprocessing, root, rows.take(pa.array(unknown, type=pa.int64())), size, workers)
+    for row, outcome in zip(unknown, made, strict=True):
+        outcomes[row] = outcome
+        on_progress(1)
     kept = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
     rejects = [_reject(rows, row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageError)]
     vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
-    _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, _notes(model, rows, rejects))
+    notes = _notes(model, run.precision, rows, rejects)
+    _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
     return ShardResult(path.name, len(kept), model.dim, tuple(rejects))
 
 
-def row_batches(n_rows: int, batch_size: int) -> list[list[int]]:
-    """Return the row numbers of each batch."""
-    return [list(range(start, min(start + batch_size, n_rows))) for start in range(0, n_rows, batch_size)]
-
-
 def embed_rows(
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], preprocessing: Preprocessing, root: Path, rows: pa.Table
+    run: Runner,
+    preprocessing: Preprocessing,
+    root: Path,
+    rows: pa.Table,
+    batch_size: int,
+    workers: int | Literal["auto"] = "auto",
+) -> Iterator[NDArray[np.float32] | ImageError]:
+    """Yield, for each row, its embedding (dim,) or what is wrong with the image.
+
+    Each worker decodes a batch and hands it to the network, so that there is always one of them for each core.
+    """
+    count = resolve_workers(workers)
+    batches = [rows.slice(start, batch_size) for start in range(0, rows.num_rows, batch_size)]
+    work = partial(_embed_batch, run, preprocessing, root)
+    for batch in prefetch(work, batches, workers=count, ahead=2 * count):
+        yield from batch
+
+
+def _embed_batch(
+    run: Runner, preprocessing: Preprocessing, root: Path, rows: pa.Table
 ) -> list[NDArray[np.float32] | ImageError]:
-    """Return, for each row, its embedding (dim,) or what is wrong with the image; decodes, then runs one batch."""
     pixels = [
         _pixels_or_error(root / path, image_id, preprocessing)
         for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True)
     ]
     readable = [image for image in pixels if not isinstance(image, ImageError)]
-    vectors = iter(embed(np.stack(readable)) if readable else ())
+    vectors = iter(run(np.stack(readable)) if readable else ())
     return [image if isinstance(image, ImageError) else next(vectors) for image in pixels]
 
 
@@ -158,15 +167,15 @@ def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDAr
     return preprocessing.pixels(open_image(data, target_size=preprocessing.image_size, name=path.name))
 
 
-def _notes(model: EmbeddingModel, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:
+def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:
     """Return the metadata of a shard's file."""
     return {
         "lookalike.format_version": str(FORMAT_VERSION),
         "lookalike.fingerprint": model.fingerprint,
-        "lookalike.layer": model.reference.layer,
-        "lookalike.precision": model.reference.precision,
+        "lookalike.layer": model.layer,
+        "lookalike.precision": precision,
         "lookalike.image_size": str(model.preprocessing.image_size),
-        _TASK_KEY: task_digest(model, rows),
+        _TASK_KEY: task_digest(model.fingerprint, precision, rows),
         _REJECTS_KEY: json.dumps(rejects),
     }
 

@@ -1,8 +1,8 @@
-"""The stage embed_all from start to end: choose the precision, make the shards, check, describe."""
+"""The stage embed_all from start to end: convert the network, choose the precision, embed, check, describe."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,15 +10,23 @@ import pyarrow.parquet as pq
 
 from lookalike.config import EmbeddingConfig
 from lookalike.dataset import Dataset, open_dataset
-from lookalike.embedding.checks import Bf16Check, check_bf16, verify_rows
+from lookalike.embedding.checks import Bf16Check, verify_rows
 from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
-from lookalike.embedding.model import ModelReference, open_model
+from lookalike.embedding.model import EmbeddingModel, Runner
+from lookalike.embedding.precision import choose_runner
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
 from lookalike.embedding.summary import EmbeddingSummary
-from lookalike.embedding.table import DESCRIPTION_NAME, FORMAT_VERSION, REJECTS_NAME, REJECTS_SCHEMA, SHARD_PATTERN
+from lookalike.embedding.table import (
+    DESCRIPTION_NAME,
+    FORMAT_VERSION,
+    REJECTS_NAME,
+    REJECTS_SCHEMA,
+    SHARD_PATTERN,
+    SHARDS_FOLDER,
+)
 from lookalike.errors import EmbeddingError
 from lookalike.files import replacing, write_json_atomic
-from lookalike.network.arithmetic import keep_freed_memory, resolve_precision
+from lookalike.network.inference import load_graph, save_graph
 from lookalike.progress import progress_bar
 
 _REJECTS_NAMED_IN_ERROR = 3
@@ -28,81 +36,66 @@ def run_embed_all(
     config: EmbeddingConfig, dataset_folder: Path, model_folder: Path, folder: Path, earlier_folders: Sequence[Path]
 ) -> EmbeddingSummary:
     """Embed a whole dataset; see `lookalike.embedding.embed_all`."""
-    keep_freed_memory()
     dataset = open_dataset(dataset_folder)
-    reference, check = _choose_precision(config, dataset, model_folder)
-    shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
     folder.mkdir(parents=True, exist_ok=True)
+    model = EmbeddingModel(model_folder, config.layer)
+    graph = model.convert()
+    network = None if graph is None else save_graph(graph, folder)
+    # From here on the stored graph, which is what queries will run.
+    run, check = choose_runner(config, model, network and load_graph(folder, network), dataset)
+    shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
     _remove_other_shards(folder, shards)
-    fingerprint = open_model(reference).fingerprint
     start = time.perf_counter()
-    earlier = find_earlier(earlier_folders, fingerprint, reference.precision)
-    results, reused, embedded = _make_shards(config, reference, dataset, shards, folder, earlier)
+    earlier = find_earlier(earlier_folders, model.fingerprint, run.precision)
+    results, reused, embedded = _make_shards(config, model, run, dataset, shards, folder, earlier)
     seconds = time.perf_counter() - start
     rejects = [reject for result in results for reject in result.rejects]
     _check_counts(config, dataset, results, rejects)
-    verify_rows(reference, dataset.root, folder, results, config.verify_rows)
+    verify_rows(model, run.precision, dataset.root, folder, results, config.verify_rows)
     _write_rejects(folder, rejects)
-    _write_description(folder, reference, check, results, rejects)
+    _write_description(folder, model, run.precision, check, network, results, rejects)
     return EmbeddingSummary(
         rows=sum(result.rows for result in results),
         rejects=len(rejects),
-        dim=open_model(reference).dim,
+        dim=model.dim,
         shards=len(shards),
         reused_shards=reused,
         embedded=embedded,
-        precision=reference.precision,
+        precision=run.precision,
         bf16_overlap=check.overlap if check else None,
         seconds=seconds,
         images_per_second=embedded / seconds,
     )
 
 
-def _choose_precision(
-    config: EmbeddingConfig, dataset: Dataset, model_folder: Path
-) -> tuple[ModelReference, Bf16Check | None]:
-    """Return the model to use: bf16 only if it finds nearly the neighbors of fp32 on a sample of the images."""
-    reference = ModelReference(model_folder, config.layer, resolve_precision(config.precision))
-    if reference.precision == "fp32" or not config.precision_check_rows:
-        return reference, None
-    check = check_bf16(reference, dataset.root, dataset.catalog, config.precision_check_rows, config.workers)
-    if check.is_passed:
-        return reference, check
-    if config.precision == "bf16":
-        raise EmbeddingError(
-            f"with bf16 only {check.overlap:.3f} of the ten nearest neighbors are those of fp32 (at least "
-            f"{check.min_overlap} is demanded), and precision@10 falls by {check.precision_drop:.4f} (at most "
-            f"{check.max_precision_drop}): set embedding.precision to fp32 or auto"
-        )
-    return replace(reference, precision="fp32"), check
-
-
 def _make_shards(
     config: EmbeddingConfig,
-    reference: ModelReference,
+    model: EmbeddingModel,
+    run: Runner,
     dataset: Dataset,
     shards: Sequence[Shard],
     folder: Path,
     earlier: EarlierEmbeddings,
 ) -> tuple[list[ShardResult], int, int]:
     """Return all shards' results, how many an earlier run had finished, and how many images were embedded now."""
-    model = open_model(reference)
     results: list[ShardResult] = []
     reused = embedded = 0
     with progress_bar("embedding", dataset.catalog.num_rows) as bar:
         for shard in shards:
             rows = dataset.catalog.slice(shard.start, shard.stop - shard.start)
-            result = finished_shard(folder / shard.name, task_digest(model, rows))
+            path = folder / SHARDS_FOLDER / shard.name
+            result = finished_shard(path, task_digest(model.fingerprint, run.precision, rows))
             if result is not None:
                 reused += 1
                 bar.update(rows.num_rows)
             else:
                 known = earlier.find(rows["image_id"].to_pylist())
                 result = embed_shard(
-                    reference,
+                    model,
+                    run,
                     dataset.root,
                     rows,
-                    folder / shard.name,
+                    path,
                     batch_size=config.batch_size,
                     workers=config.workers,
                     known=known,
@@ -116,7 +109,7 @@ def _make_shards(
 def _remove_other_shards(folder: Path, shards: Sequence[Shard]) -> None:
     """Remove shards that a run of another size left, so that nobody takes them for part of this one."""
     names = {shard.name for shard in shards}
-    for path in folder.glob(SHARD_PATTERN):
+    for path in (folder / SHARDS_FOLDER).glob(SHARD_PATTERN):
         if path.name not in names:
             path.unlink()
 
@@ -145,18 +138,21 @@ def _write_rejects(folder: Path, rejects: Sequence[dict[str, str]]) -> None:
 
 def _write_description(
     folder: Path,
-    reference: ModelReference,
+    model: EmbeddingModel,
+    precision: str,
     check: Bf16Check | None,
+    network: dict[str, str] | None,
     results: Sequence[ShardResult],
     rejects: Sequence[dict[str, str]],
 ) -> None:
-    model = open_model(reference)
     description = {
         "format_version": FORMAT_VERSION,
         "fingerprint": model.fingerprint,
-        "layer": reference.layer,
-        "precision": reference.precision,
+        "layer": model.layer,
+        "precision": precision,
         "bf16_check": None if check is None else asdict(check),
+        # The sha256 of its files; null if only torch can run it.
+        "network": network,
         "dim": model.dim,
         "preprocessing": model.preprocessing.to_json(),
         "rows": sum(result.rows for result in results),

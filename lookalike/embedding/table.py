@@ -1,6 +1,6 @@
-"""The stored embeddings: Parquet shards, one row an image, and `embedding.json` that describes them."""
+"""The stored embeddings: Parquet shards in `shards/`, one row per image, and `embedding.json` that describes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lookalike.errors import EmbeddingError
 from lookalike.files import read_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SHARDS_FOLDER = "shards"
 DESCRIPTION_NAME = "embedding.json"
 REJECTS_NAME = "rejects.parquet"
 SHARD_PATTERN = "embeddings-*.parquet"
@@ -41,9 +42,17 @@ def shard_name(number: int) -> str:
 def load_metadata(folder: Path) -> dict[str, Any]:
     """Return `embedding.json`; EmbeddingError if it is missing, damaged or of another format."""
     metadata = read_json(folder / DESCRIPTION_NAME, EmbeddingError)
-    if not isinstance(metadata, dict) or metadata.get("format_version") != FORMAT_VERSION:
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if isinstance(version, int) and version < FORMAT_VERSION:
+        raise EmbeddingError(f"{folder} was built by an earlier version of lookalike; run `lookalike build` again")
+    if version != FORMAT_VERSION:
         raise EmbeddingError(f"{folder / DESCRIPTION_NAME} is not of format version {FORMAT_VERSION}; embed again")
-    return metadata
+    return dict(metadata)
+
+
+def shard_paths(folder: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Return the files of all shards, in the order of their rows."""
+    return [folder / SHARDS_FOLDER / name for name in metadata["shards"]]
 
 
 def load_embeddings(folder: Path) -> EmbeddingTable:
@@ -68,9 +77,9 @@ def load_vector(folder: Path, row: int) -> NDArray[np.float32]:
     metadata = load_metadata(folder)
     if not 0 <= row < metadata["rows"]:
         raise IndexError(f"row must be from 0 to {metadata['rows'] - 1}, got {row}")
-    for name, count in zip(metadata["shards"], metadata["shard_rows"], strict=True):
+    for path, count in zip(shard_paths(folder, metadata), metadata["shard_rows"], strict=True):
         if row < count:
-            chunk = read_shard(folder / name, ["embedding"])["embedding"].combine_chunks()
+            chunk = read_shard(path, ["embedding"])["embedding"].combine_chunks()
             return np.ascontiguousarray(vectors_of(chunk)[row])
         row -= count
     raise EmbeddingError(f"{folder / DESCRIPTION_NAME} states more rows than its shards hold; embed again")
@@ -94,7 +103,7 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _read_shards(folder: Path, metadata: dict[str, Any], columns: list[str] | None) -> pa.Table:
-    shards = [read_shard(folder / name, columns) for name in metadata["shards"]]
+    shards = [read_shard(path, columns) for path in shard_paths(folder, metadata)]
     table = pa.concat_tables([shard.replace_schema_metadata(None) for shard in shards])
     if table.num_rows != metadata["rows"]:
         raise EmbeddingError(f"{folder} holds {table.num_rows} rows, expected {metadata['rows']}; embed again")

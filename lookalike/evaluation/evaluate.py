@@ -55,7 +55,7 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
         **_judge_index(config, material, index),
     }
     if config.distorted_queries:
-        embedder = Embedder.open(inputs["fine_tune"], embeddings.metadata)
+        embedder = Embedder.open(inputs["fine_tune"], inputs["embed_all"])
         metrics |= judge_distorted(config, material, open_dataset(inputs["download_dataset"]).root, embedder)
     write_json_atomic(folder / "metrics.json", metrics)
     write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())

@@ -1,9 +1,9 @@
 """The network: an ImageNet body by name, a head of our own, and everything that rebuilds it elsewhere.
 
 `backbones` builds a body by name, `weights` finds its initial tensors, `head` holds the layers that learn
-the collection's classes, `graph` writes a body down as plain JSON so that a query needs neither timm nor
-torchvision, `model_folder` saves and loads the whole, `preprocessing` turns an image into the input, and
-`arithmetic` chooses precision, device and memory behavior.
+the collection's classes, `model_folder` saves and loads the whole, `preprocessing` turns an image into the input,
+`inference` converts a network for OpenVINO, with which queries need no torch, and `arithmetic` chooses precision,
+device and memory behavior for torch.
 
-Importing this package is free; its modules `head`, `graph`, `model_folder` and `arithmetic` import torch.
+Importing this package is free; its modules `head`, `network`, `model_folder` and `arithmetic` import torch.
 """

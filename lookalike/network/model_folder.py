@@ -1,8 +1,7 @@
 """A trained model as a folder: `model.safetensors` holds every tensor, `model.json` everything else.
 
 `model.json` says how the network was made (backbone, head, initial weights, versions), what it was taught
-(classes, digest of the split, accuracy), what happens to an image first (preprocessing), and holds the body's
-operations, so that loading needs only torch.
+(classes, digest of the split, accuracy), and what happens to an image first (preprocessing).
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lookalike.errors import ModelError
 from lookalike.files import replacing, sha256_of_file, write_json_atomic
@@ -24,15 +23,11 @@ from lookalike.network.description import (
     read_description,
     read_tensors,
 )
-from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph
-from lookalike.network.graph_nodes import Graph
 from lookalike.network.head import FeatureLayout, Head
 from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
 
 __all__ = ["HeadShape", "StoredModel", "load_model", "read_description", "save_model"]
-
-_BODY_PREFIX = "body."
 
 
 @dataclass(frozen=True)
@@ -89,9 +84,7 @@ def save_model(
     `facts` are further entries of the description, such as the classes and the accuracy.
     """
     network = network.eval().cpu()
-    graph, graph_tensors = _graph_or_none(network.body, preprocessing.image_size)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
-    tensors |= {_BODY_PREFIX + name: tensor for name, tensor in graph_tensors.items()}
     with replacing(folder / WEIGHTS_NAME) as temporary:
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, temporary)
     description = {
@@ -101,47 +94,28 @@ def save_model(
         "head": asdict(head),
         "preprocessing": preprocessing.to_json(),
         "weights_sha256": sha256_of_file(folder / WEIGHTS_NAME),
-        "graph": graph,
     }
     write_json_atomic(folder / DESCRIPTION_NAME, description)
 
 
-def _graph_or_none(body: nn.Module, image_size: int) -> tuple[Graph | None, dict[str, Tensor]]:
-    try:
-        return export_graph(body, (3, image_size, image_size))
-    except UnsupportedGraphError:
-        return None, {}
+def load_model(folder: Path) -> StoredModel:
+    """Return the model of a folder, in evaluation mode, on the processor, fp32; its body is made by its library.
 
-
-def load_model(folder: Path, *, inner_layers: bool = False) -> StoredModel:
-    """Return the model of a folder, in evaluation mode, on the processor, fp32.
-
-    With `inner_layers` the body is made by its library, with the library's own modules in it, so that they
-    can be hooked; without, it is rebuilt from its stored operations, which is several times faster to load.
     Raises ModelError if a file is missing or damaged.
     """
     description = read_description(folder)
     tensors = read_tensors(folder, description, load_file)
+    library, _, name = description["backbone"].partition(":")
     try:
         preprocessing = Preprocessing.from_json(description["preprocessing"])
         head = HeadShape(**description["head"]).build()
-        body = _rebuild_body(description, tensors, inner_layers=inner_layers)
         head.load_state_dict(_with_prefix(tensors, "head."))
+        body, body_tensors = build_body(Backbone(library, name)).module, _with_prefix(tensors, "body.")
+        body.load_state_dict({name: body_tensors[name] for name in body.state_dict()})
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         raise ModelError(f"{folder} holds a model whose parts do not fit together ({cause}); train it again") from cause
     network = Network(preprocessing, body, head).eval().requires_grad_(False)
     return StoredModel(network, preprocessing, description)
-
-
-def _rebuild_body(description: Mapping[str, Any], tensors: Mapping[str, Tensor], *, inner_layers: bool) -> nn.Module:
-    graph = description["graph"]
-    body_tensors = _with_prefix(tensors, _BODY_PREFIX)
-    if graph is not None and not inner_layers:
-        return GraphBody(graph, body_tensors)
-    library, _, name = description["backbone"].partition(":")
-    body = build_body(Backbone(library, name)).module
-    body.load_state_dict({name: body_tensors[name] for name in body.state_dict()})
-    return body
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

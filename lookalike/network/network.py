@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from lookalike.network.graph import GraphBody
 from lookalike.network.head import Head
 from lookalike.network.preprocessing import Preprocessing
 
@@ -44,24 +43,7 @@ class Network(nn.Module):
         self.body.bfloat16()
         self._body_dtype = torch.bfloat16
 
-    def fuse_body(self, image_size: int) -> None:
-        """Make a body of stored operations faster, if the processor can: the last step, see `GraphBody.fuse`."""
-        if not isinstance(self.body, GraphBody):
-            return
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (2, image_size, image_size, 3), generator=generator, dtype=torch.uint8)
-        self.body.fuse(self._body_input(pixels.permute(0, 3, 1, 2)))
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pooled features (n, C) of the body, fp32."""
-        pooled: Tensor = self.head.pool(self.body(self._body_input(pixels)))
-        return pooled
-
     def forward(self, pixels: Tensor) -> Tensor:
         """Class scores (n, classes)."""
-        scores: Tensor = self.head(self.body(self._body_input(pixels)))
+        scores: Tensor = self.head(self.body(self.normalize(pixels).to(self._body_dtype)))
         return scores
-
-    def _body_input(self, pixels: Tensor) -> Tensor:
-        normalized: Tensor = self.normalize(pixels)
-        return normalized.to(self._body_dtype)

@@ -146,7 +146,7 @@ class Searcher:
 
     @cached_property
     def _embedder(self) -> "Embedder":
-        # Only here is torch imported: a query by id needs none.
+        # Only here is the network loaded: a query by id needs none.
         from lookalike.embedding import Embedder
 
         return Embedder.open(self._model_folder, self._embeddings_folder)

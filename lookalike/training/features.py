@@ -1,9 +1,10 @@
 """What frozen layers make of the images, computed once: features for the head, activations for later layers."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lookalike.files import reserve_disk
-from lookalike.network.arithmetic import ResolvedPrecision, autocast, one_thread, parallel_batches
-from lookalike.network.graph import GraphBody, UnsupportedGraphError, export_graph
+from lookalike.network.arithmetic import ResolvedPrecision, autocast, parallel_batches
+from lookalike.network.inference import BATCH_SIZE, CompiledNetwork, UnsupportedNetworkError, convert
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.progress import progress_bar
 from lookalike.training.augmentation import Augmentation, pixels_of_view, view_count
 from lookalike.training.batches import LabelledImages
 
-# Small enough that the feature maps of one batch stay in the processor's cache for longer.
-_BATCH_SIZE = 8
+logger = logging.getLogger(__name__)
+
 _GPU_BATCH_SIZE = 64
-# Writing the layers down as a graph takes some seconds, as long as it saves on about so many images.
-_WORTH_FUSING = 1000
+# Converting the layers takes some seconds, as long as it saves on about so many images.
+_WORTH_CONVERTING = 1000
+Layers = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 class Views(Protocol):
@@ -37,14 +39,14 @@ class Views(Protocol):
         """Images."""
         ...
 
-    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
-        """The input of the layers for one view of some images."""
+    def batch(self, view: int, rows: Sequence[int]) -> NDArray[Any]:
+        """The input of the layers for one view of some images; pixels and feature maps as (n, h, w, C)."""
         ...
 
 
 @dataclass(frozen=True)
 class ImageViews:
-    """Pixels (n, 3, size, size) uint8 of image files: as they are, mirrored, and at random by the augmentation."""
+    """Pixels (n, size, size, 3) uint8 of image files: as they are, mirrored, and at random by the augmentation."""
 
     images: LabelledImages
     preprocessing: Preprocessing
@@ -59,10 +61,9 @@ class ImageViews:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
+    def batch(self, view: int, rows: Sequence[int]) -> NDArray[np.uint8]:
         """See `Views`."""
-        pixels = np.stack([self._pixels(view, row) for row in rows])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return np.stack([self._pixels(view, row) for row in rows])
 
     def _pixels(self, view: int, row: int) -> NDArray[np.uint8]:
         image = self.images.open(row, self.preprocessing.image_size)
@@ -83,10 +84,21 @@ class Activations:
     def __len__(self) -> int:
         return int(self.values.shape[1])
 
-    def batch(self, view: int, rows: Sequence[int]) -> Tensor:
-        """See `Views`; fp32, feature maps as (n, C, h, w)."""
-        values = torch.from_numpy(self.values[view, rows]).float()
-        return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+    def batch(self, view: int, rows: Sequence[int]) -> NDArray[np.float32]:
+        """See `Views`; fp32."""
+        return self.values[view, rows].astype(np.float32)
+
+
+class _ChannelsLast(nn.Module):
+    """Layers that take images and feature maps as they are stored, (n, h, w, C), and also give them so."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, batch: Tensor) -> Tensor:
+        output: Tensor = self.layers(batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch)
+        return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).float()
 
 
 class FrozenLayers:
@@ -95,33 +107,39 @@ class FrozenLayers:
     def __init__(self, device: torch.device, precision: ResolvedPrecision) -> None:
         self._device = device
         self._precision: ResolvedPrecision = precision
+        self._batch_size = _GPU_BATCH_SIZE if device.type == "cuda" else BATCH_SIZE[precision]
 
-    def ready(self, layers: nn.Module, example: Tensor, images: int) -> nn.Module:
-        """Return the same layers in the form that is fastest for so many images like those of the batch `example`."""
-        if self._device.type != "cpu" or self._precision != "fp32" or images < _WORTH_FUSING:
-            return layers
-        try:
-            body = GraphBody(*export_graph(layers, example.shape[1:]))
-        except UnsupportedGraphError:
-            return layers
-        body.to(memory_format=torch.channels_last)
-        with one_thread():
-            body.fuse(example)
-        return body
+    def ready(self, layers: nn.Module, views: Views) -> Layers:
+        """Return the layers as they are now, in the form that is fastest for all these views, and others like them.
 
-    def features(self, function: Callable[[Tensor], Tensor], views: Views, name: str) -> Tensor:
-        """Return `function` of every view of every image, (views, n, ...) fp32."""
-        outputs = list(self._outputs(function, views, name))
-        # Cloned outside inference mode, so that training may use them.
-        joined = torch.cat(outputs).clone()
+        On a processor that is OpenVINO's, but for few images, which would not make up for the conversion, and for
+        layers that it cannot express.
+        """
+        layers = _ChannelsLast(layers).eval()
+        if self._device.type == "cpu" and views.count * len(views) >= _WORTH_CONVERTING:
+            example = torch.from_numpy(views.batch(0, range(3)))
+            try:
+                return CompiledNetwork(convert(layers, example), self._precision, many=True)
+            except UnsupportedNetworkError as reason:
+                logger.warning("OpenVINO cannot run the frozen layers, so that torch does, more slowly: %s", reason)
+
+        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+            with torch.inference_mode(), autocast(self._device, self._precision):
+                output: NDArray[np.float32] = layers(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+            return output
+
+        return run
+
+    def features(self, layers: Layers, views: Views, name: str) -> Tensor:
+        """Return `layers` of every view of every image, (views, n, ...) fp32."""
+        joined = torch.from_numpy(np.concatenate(list(self._outputs(layers, views, name))))
         return joined.reshape(views.count, len(views), *joined.shape[1:])
 
-    def store_activations(self, layers: nn.Module, views: Views, name: str, path: Path) -> Activations:
-        """Return the output of `layers` for every view of every image, as an array on the disk."""
+    def store_activations(self, layers: Layers, views: Views, name: str, path: Path) -> Activations:
+        """Return `layers` of every view of every image, as an array on the disk."""
         stored: NDArray[np.float16] | None = None
         start, total = 0, views.count * len(views)
-        for output in self._outputs(layers, views, name):
-            values = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).half().numpy()
+        for values in self._outputs(layers, views, name):
             if stored is None:
                 stored = np.lib.format.open_memmap(path, "w+", np.float16, (total, *values.shape[1:]))
                 reserve_disk(path)
@@ -131,16 +149,14 @@ class FrozenLayers:
             raise ValueError("there are no images to run the layers over")
         return Activations(stored.reshape(views.count, len(views), *stored.shape[1:]))
 
-    def _outputs(self, function: Callable[[Tensor], Tensor], views: Views, name: str) -> Iterator[Tensor]:
-        def run(job: tuple[int, range]) -> Tensor:
-            batch = views.batch(*job).to(self._device)
-            with torch.inference_mode(), autocast(self._device, self._precision):
-                return function(batch).float().cpu()
-
-        size = _GPU_BATCH_SIZE if self._device.type == "cuda" else _BATCH_SIZE
-        starts = range(0, len(views), size)
-        jobs = [(view, range(start, min(start + size, len(views)))) for view in range(views.count) for start in starts]
+    def _outputs(self, layers: Layers, views: Views, name: str) -> Iterator[NDArray[np.float32]]:
+        starts = range(0, len(views), self._batch_size)
+        jobs = [
+            (view, range(start, min(start + self._batch_size, len(views))))
+            for view in range(views.count)
+            for start in starts
+        ]
         with progress_bar(name, views.count * len(views)) as bar:
-            for output in parallel_batches(run, jobs):
+            for output in parallel_batches(lambda job: layers(views.batch(*job)), jobs):
                 yield output
                 bar.update(len(output))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lookalike.files import TEMPORARY_PREFIX
 from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import Training
-from lookalike.training.features import Activations, ImageViews, Views
+from lookalike.training.features import Activations, ImageViews, Layers, Views
 from lookalike.training.loop import FEATURE_BATCH_SIZE, train_head, train_network
 from lookalike.training.splitting import split_body
 
@@ -65,20 +65,12 @@ def _inputs(training: Training, scratch: Path) -> _Inputs:
         return _Inputs(network.normalize, network.body, train, valid)
     before, after = split_body(network.body, config.first_trained_layer)
     with training.timed("activations"):
-        frozen = nn.Sequential(network.normalize, _ready(training, network.normalize, before, train))
+        frozen = training.frozen.ready(nn.Sequential(network.normalize, before), train)
         stored = [
             training.frozen.store_activations(frozen, views, f"activations, {split}", scratch / f"{split}.npy")
             for views, split in ((train, "train"), (valid, "valid"))
         ]
     return _Inputs(nn.Identity(), after, *stored)
-
-
-def _ready(training: Training, normalize: nn.Module, layers: nn.Module, views: Views) -> nn.Module:
-    """Return the layers in evaluation mode, as fast as they can be made for all these views."""
-    training.network.eval()
-    with torch.inference_mode():
-        example = normalize(views.batch(0, range(min(2, len(views)))).to(training.device))
-    return training.frozen.ready(layers, example, views.count * len(views))
 
 
 def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]:
@@ -92,10 +84,10 @@ def _head_features(training: Training, inputs: _Inputs) -> tuple[Tensor, Tensor]
     return train, valid
 
 
-def _pooled(training: Training, inputs: _Inputs, views: Views) -> nn.Module:
+def _pooled(training: Training, inputs: _Inputs, views: Views) -> Layers:
     """Return what makes pooled features of a batch of these views."""
-    layers = _ready(training, inputs.normalize, inputs.layers, views)
-    return nn.Sequential(inputs.normalize, layers, training.network.head.pool)
+    layers = nn.Sequential(inputs.normalize, inputs.layers, training.network.head.pool)
+    return training.frozen.ready(layers, views)
 
 
 def _valid_features(training: Training, inputs: _Inputs) -> Tensor:
@@ -128,14 +120,16 @@ def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
     """Set the kept components of the embedding from features (n, C) of training images, or of a sample of them."""
     if train_features is None:
         sample = training.views(training.train.sample(_SAMPLE_SIZE, training.config.seed))
+        network = training.network
         with training.timed("features"):
-            train_features = training.frozen.features(training.network.eval().features, sample, "features, sample")[0]
+            pooled = training.frozen.ready(nn.Sequential(network.normalize, network.body, network.head.pool), sample)
+            train_features = training.frozen.features(pooled, sample, "features, sample")[0]
     head = training.network.head.eval()
-    pooled = train_features.to(training.device)
+    features = train_features.to(training.device)
     with torch.no_grad():
-        activation = head.activate(pooled)
+        activation = head.activate(features)
         confidence = head.confidence(head.norm2(activation))
-        head.embedding.fit(pooled, activation, confidence, training.config.kept_share)
+        head.embedding.fit(features, activation, confidence, training.config.kept_share)
 
 
 def _train_layers(training: Training, inputs: _Inputs) -> None:

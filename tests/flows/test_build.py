@@ -74,7 +74,7 @@ def any_image_id(root: Path) -> str:
 
 def test_a_deleted_shard_rebuilds_the_embedding_to_the_same_bytes(build, copied_root):
     record = Store(copied_root).read_current()
-    (copied_root / record["artifacts"]["embed_all"] / "embeddings-00001.parquet").unlink()
+    (copied_root / record["artifacts"]["embed_all"] / "shards" / "embeddings-00001.parquet").unlink()
     outcome = build(copied_root)
     assert built_steps(outcome) == ["embed_all"]
     assert Store(copied_root).read_current()["digests"] == record["digests"]

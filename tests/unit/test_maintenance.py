@@ -113,7 +113,7 @@ def remove_model(store: Store) -> None:
 
 
 def truncate_shard(store: Store) -> None:
-    path = artifact(store, "embed_all") / "embeddings-00000.parquet"
+    path = artifact(store, "embed_all") / "shards" / "embeddings-00000.parquet"
     path.write_bytes(path.read_bytes()[:-10])
 
 
@@ -156,7 +156,7 @@ def alter_image(store: Store) -> None:
     ("damage", "expected"),
     [
         (remove_model, "model.safetensors: No such file"),
-        (truncate_shard, "embeddings-00000.parquet: "),
+        (truncate_shard, "shards/embeddings-00000.parquet: "),
         (alter_index, "vectors.npy: its content has changed"),
         (break_manifest, "manifest.json is not valid JSON"),
         (strip_manifest, "manifest.json was altered: it lacks files"),

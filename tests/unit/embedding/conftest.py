@@ -35,18 +35,3 @@ def embeddings_folder(embedding_config, dataset_folder, model_folder, tmp_path_f
     folder = tmp_path_factory.mktemp("embeddings")
     embed_all(embedding_config, dataset_folder, model_folder, folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def light_model_folder(dataset_folder, tmp_path_factory):
-    """A model of operations that NumPy can run too."""
-    folder = tmp_path_factory.mktemp("light-model")
-    fine_tune(tiny_training_config(backbone="resnet18", kept_units=6), dataset_folder, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def light_embeddings_folder(embedding_config, dataset_folder, light_model_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("light-embeddings")
-    embed_all(embedding_config, dataset_folder, light_model_folder, folder)
-    return folder

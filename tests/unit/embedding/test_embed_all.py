@@ -2,14 +2,26 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from lookalike.config import DatasetConfig, EmbeddingConfig
 from lookalike.dataset import download_dataset, open_dataset
-from lookalike.embedding import embed_all, load_embeddings, load_metadata, load_rows, load_vector, stage
+from lookalike.embedding import (
+    Embedder,
+    embed_all,
+    load_embeddings,
+    load_metadata,
+    load_rows,
+    load_vector,
+    stage,
+)
+from lookalike.embedding.checks import TOLERANCE
 from lookalike.embedding.shards import plan_shards
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
+from lookalike.images import open_image
+from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, relative_difference
 from tests.tiny_model import make_images
 
 
@@ -28,7 +40,11 @@ def own_dataset(tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def shard(folder, number):
+    return folder / "shards" / f"embeddings-0000{number}.parquet"
 
 
 def test_rows_are_those_of_the_catalog_in_order(embeddings_folder, dataset_folder):
@@ -42,14 +58,29 @@ def test_rows_are_those_of_the_catalog_in_order(embeddings_folder, dataset_folde
 
 
 def test_shards_have_padded_names_fixed_rows_and_metadata(embeddings_folder):
-    names = sorted(path.name for path in embeddings_folder.glob("embeddings-*.parquet"))
-    assert names == [f"embeddings-0000{number}.parquet" for number in range(4)]
-    schema = pq.read_schema(embeddings_folder / names[0])
+    shards = sorted((embeddings_folder / "shards").iterdir())
+    assert shards == [shard(embeddings_folder, number) for number in range(4)]
+    schema = pq.read_schema(shards[0])
     assert str(schema.field("embedding").type).startswith("fixed_size_list<element: float")
     metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
     assert metadata["lookalike.layer"] == "head.activation"
     assert metadata["lookalike.fingerprint"] == load_metadata(embeddings_folder)["fingerprint"]
-    assert [pq.read_metadata(embeddings_folder / name).num_rows for name in names] == [8, 8, 8, 6]
+    assert [pq.read_metadata(path).num_rows for path in shards] == [8, 8, 8, 6]
+
+
+def test_pandas_reads_the_folder_of_shards_as_one_table(embeddings_folder):
+    table = pd.read_parquet(embeddings_folder / "shards")
+    embeddings = load_embeddings(embeddings_folder)
+    assert table["path"].tolist() == embeddings.table["path"].to_pylist()
+    assert np.array_equal(np.stack(table["embedding"]), embeddings.vectors)
+
+
+def test_folder_of_an_earlier_version_asks_for_a_new_build(folder):
+    description = json.loads((folder / "embedding.json").read_text())
+    (folder / "embedding.json").write_text(json.dumps(description | {"format_version": 1}))
+    for read in (load_metadata, load_embeddings, load_rows):
+        with pytest.raises(EmbeddingError, match=r"built by an earlier version.*run `lookalike build` again"):
+            read(folder)
 
 
 def test_rows_and_single_vectors_agree_with_the_table(embeddings_folder):
@@ -81,9 +112,9 @@ def test_same_run_twice_gives_the_same_bytes(
 
 def test_interrupted_run_goes_on_from_its_finished_shards(embedding_config, dataset_folder, model_folder, folder):
     whole = contents(folder)
-    for name in ("embeddings-00001.parquet", "embedding.json", "rejects.parquet"):
+    for name in ("shards/embeddings-00001.parquet", "embedding.json", "rejects.parquet", "network.xml"):
         (folder / name).unlink()
-    kept = folder / "embeddings-00000.parquet"
+    kept = shard(folder, 0)
     before = kept.stat().st_ino
     summary = embed_all(embedding_config, dataset_folder, model_folder, folder)
     assert summary.reused_shards == 3
@@ -93,9 +124,9 @@ def test_interrupted_run_goes_on_from_its_finished_shards(embedding_config, data
 
 def test_damaged_shard_is_made_again(embedding_config, dataset_folder, model_folder, folder):
     whole = contents(folder)
-    truncated, flipped = folder / "embeddings-00000.parquet", folder / "embeddings-00002.parquet"
-    truncated.write_bytes(whole[truncated.name][:-100])
-    data = bytearray(whole[flipped.name])
+    truncated, flipped = shard(folder, 0), shard(folder, 2)
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    data = bytearray(flipped.read_bytes())
     data[len(data) // 3] ^= 1
     flipped.write_bytes(data)
     summary = embed_all(embedding_config, dataset_folder, model_folder, folder)
@@ -108,9 +139,9 @@ def test_shards_of_another_model_are_not_reused(embedding_config, dataset_folder
 
 
 def test_shards_beyond_the_plan_are_removed(embedding_config, dataset_folder, model_folder, folder):
-    shutil.copy(folder / "embeddings-00000.parquet", folder / "embeddings-00009.parquet")
+    shutil.copy(shard(folder, 0), shard(folder, 9))
     embed_all(embedding_config, dataset_folder, model_folder, folder)
-    assert not (folder / "embeddings-00009.parquet").exists()
+    assert not shard(folder, 9).exists()
 
 
 def test_unreadable_and_changed_images_are_rejects(embedding_config, own_dataset, model_folder, tmp_path):
@@ -171,6 +202,45 @@ def test_wrong_layer_lists_the_layers(embedding_config, dataset_folder, model_fo
 def test_any_layer_can_be_hooked(embedding_config, dataset_folder, model_folder, tmp_path, layer, dim):
     config = embedding_config.model_copy(update={"layer": layer})
     assert embed_all(config, dataset_folder, model_folder, tmp_path).dim == dim
+    assert load_embeddings(tmp_path).metadata["network"] is not None
+
+
+def test_network_that_cannot_be_converted_is_run_by_torch(
+    embedding_config, dataset_folder, model_folder, embeddings_folder, tmp_path, monkeypatch, caplog
+):
+    def refuse(network, example):
+        raise UnsupportedNetworkError("no rule for aten::moody")
+
+    monkeypatch.setattr("lookalike.embedding.model.convert", refuse)
+    for precision in ("fp32", "bf16"):
+        folder = tmp_path / precision
+        config = embedding_config.model_copy(update={"precision": precision})
+        caplog.clear()
+        assert embed_all(config, dataset_folder, model_folder, folder).precision == precision
+        assert [record.message for record in caplog.records if "aten::moody" in record.message] == [
+            "OpenVINO cannot run this network, so that torch does, more slowly: no rule for aten::moody"
+        ]
+        found, expected = load_embeddings(folder), load_embeddings(embeddings_folder)
+        assert found.metadata["network"] is None
+        assert not (folder / "network.xml").exists()
+        assert found.vectors.dtype == np.float32
+        assert relative_difference(expected.vectors, found.vectors) < TOLERANCE[precision]
+        image = open_image(open_dataset(dataset_folder).root / found.table["path"][3].as_py())
+        vector = Embedder.open(model_folder, folder).embed(image)
+        assert relative_difference(found.vectors[3], vector) < TOLERANCE[precision]
+
+
+class AlmostRight(CompiledNetwork):
+    def __call__(self, batch):
+        return super().__call__(batch) * 1.01
+
+
+def test_vectors_other_than_those_of_the_hook_are_noticed(
+    embedding_config, dataset_folder, model_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lookalike.embedding.model.CompiledNetwork", AlmostRight)
+    with pytest.raises(EmbeddingError, match=r"differs by 0\.01 from the one computed again"):
+        embed_all(embedding_config, dataset_folder, model_folder, tmp_path)
 
 
 def test_rows_shifted_against_their_images_are_noticed(
@@ -180,7 +250,7 @@ def test_rows_shifted_against_their_images_are_noticed(
 
     def make_and_shift(*arguments):
         result = make_shards(*arguments)
-        path = tmp_path / "embeddings-00001.parquet"
+        path = shard(tmp_path, 1)
         table = pq.read_table(path)
         shifted = table["embedding"].combine_chunks().take([1, 2, 3, 4, 5, 6, 7, 0])
         pq.write_table(table.set_column(table.schema.get_field_index("embedding"), "embedding", shifted), path)
@@ -192,7 +262,7 @@ def test_rows_shifted_against_their_images_are_noticed(
 
 
 def test_missing_shard_is_a_clear_error(folder):
-    (folder / "embeddings-00003.parquet").unlink()
+    shard(folder, 3).unlink()
     with pytest.raises(EmbeddingError, match="embeddings-00003"):
         load_embeddings(folder)
 

@@ -97,9 +97,7 @@ def test_layers_before_the_first_trained_one_stay(dataset_folder, tmp_path):
     config = tiny_training_config(unfrozen_epochs=1, first_trained_layer="blocks.2", batch_size=16)
     fine_tune(config, dataset_folder, tmp_path / "trained")
     fine_tune(tiny_training_config(unfrozen_epochs=0), dataset_folder, tmp_path / "start")
-    trained, start = (
-        load_model(tmp_path / name, inner_layers=True).network.body.state_dict() for name in ("trained", "start")
-    )
+    trained, start = (load_model(tmp_path / name).network.body.state_dict() for name in ("trained", "start"))
     changed = {
         name.split(".")[1] for name in trained if not torch.equal(trained[name], start[name]) and "blocks" in name
     }

@@ -8,8 +8,9 @@ from torch import nn
 from lookalike.dataset import open_dataset
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
-from lookalike.network.graph import GraphBody
 from lookalike.network.head import Head, SeededDropout
+from lookalike.network.inference import CONVERSION_TOLERANCE, CompiledNetwork, relative_difference
+from lookalike.network.network import Normalize
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training import loop
 from lookalike.training.augmentation import random_box
@@ -93,33 +94,77 @@ def test_split_body_runs_as_the_whole(name, first):
     assert named <= trained < {id(parameter) for parameter in body.parameters()}
 
 
+class Noise:
+    """Views of images that are drawn, not read."""
+
+    count = 2
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def batch(self, view, rows):
+        return self.images[rows] // (view + 1)
+
+
+@pytest.fixture
+def noise():
+    return Noise(np.random.default_rng(0).integers(0, 256, (21, 64, 64, 3), dtype=np.uint8))
+
+
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "timm:test_convnext"])
-def test_frozen_layers_made_ready_compute_the_same(name):
-    body = build_body(find_backbone(name)).module.eval()
-    layers = split_body(body, "blocks.4")[0] if name == "tf_efficientnet_lite0" else body
-    frozen, example = FrozenLayers(torch.device("cpu"), "fp32"), torch.randn(2, 3, 64, 64)
-    ready = frozen.ready(layers, example, images=100_000)
-    assert isinstance(ready, GraphBody)
-    with torch.inference_mode():
-        images = torch.randn(3, 3, 64, 64)
-        expected = layers(images)
-        assert torch.allclose(ready(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_path, monkeypatch):
+    body = build_body(find_backbone(name))
+    normalize, pool = Normalize(body.mean, body.std), nn.Flatten()
+    layers = split_body(body.module.eval(), "blocks.4")[0] if name == "tf_efficientnet_lite0" else body.module
+    frozen = FrozenLayers(torch.device("cpu"), "fp32")
+    maps, vectors = nn.Sequential(normalize, layers), nn.Sequential(normalize, layers, pool)
+    by_torch = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
+    monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
+    by_openvino = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
+    assert [isinstance(ready, CompiledNetwork) for ready in by_torch + by_openvino] == [False, False, True, True]
+    for form, ready in (("torch", by_torch), ("openvino", by_openvino)):
+        frozen.store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
+    stored = [np.load(tmp_path / f"{form}.npy") for form in ("torch", "openvino")]
+    pooled = [frozen.features(ready[1], noise, "vectors") for ready in (by_torch, by_openvino)]
+    assert stored[0].shape[0] == 42
+    assert stored[0].shape[3] == layers(normalize(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))).shape[1]
+    assert pooled[0].shape[:2] == (2, 21)
+    for one, other in (stored, pooled):
+        assert relative_difference(np.asarray(one, np.float32), np.asarray(other, np.float32)) < CONVERSION_TOLERANCE
 
 
-def test_frozen_layers_stay_as_they_are_for_few_images_and_in_bf16():
-    layers, example = nn.Conv2d(3, 3, 1).eval(), torch.randn(2, 3, 8, 8)
-    assert FrozenLayers(torch.device("cpu"), "fp32").ready(layers, example, images=100) is layers
-    assert FrozenLayers(torch.device("cpu"), "bf16").ready(layers, example, images=100_000) is layers
+def test_stored_activations_are_read_as_they_were_written(noise, tmp_path):
+    frozen = FrozenLayers(torch.device("cpu"), "fp32")
+    first, second = nn.Conv2d(3, 5, 3).eval(), nn.Conv2d(5, 4, 3).eval()
+    as_floats = Noise(noise.images.astype(np.float32))
+    stored = frozen.store_activations(frozen.ready(first, as_floats), as_floats, "maps", tmp_path / "maps.npy")
+    found = frozen.features(frozen.ready(second, stored), stored, "maps")
+    expected = frozen.features(frozen.ready(nn.Sequential(first, second), as_floats), as_floats, "both")
+    assert torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
 
 
-def test_frozen_layers_without_a_graph_stay_as_they_are():
+def test_frozen_layers_that_cannot_be_converted_are_run_by_torch(noise, monkeypatch, caplog):
     class Moody(nn.Module):
         def forward(self, images):
-            return images if images.sum() > 0 else -images
+            return torch.linalg.matrix_exp(images.float().mean(dim=(2, 3))[:, None] * torch.eye(3))
 
-    layers = Moody()
-    ready = FrozenLayers(torch.device("cpu"), "fp32").ready(layers, torch.randn(2, 3, 8, 8), images=100_000)
-    assert ready is layers
+    monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
+    frozen = FrozenLayers(torch.device("cpu"), "fp32")
+    assert frozen.features(frozen.ready(Moody(), noise), noise, "features").shape == (2, 21, 3, 3)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "OpenVINO cannot run the frozen layers, so that torch does, more slowly"
+    ]
+
+
+def test_few_images_pay_for_no_conversion(noise):
+    layers = nn.Conv2d(3, 3, 1).eval()
+    many = Noise(np.zeros((500, 2, 2, 3), np.float32))
+    frozen = FrozenLayers(torch.device("cpu"), "fp32")
+    assert not isinstance(frozen.ready(layers, noise), CompiledNetwork)
+    assert isinstance(frozen.ready(layers, many), CompiledNetwork)
 
 
 def test_split_body_of_a_network_that_is_no_row_raises():
