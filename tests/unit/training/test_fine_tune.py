@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_model(dataset_folder, tmp_path, changes):
 
 
 def test_frozen_layers_made_ready_lead_to_the_model_that_is_stored(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.training.features._WORTH_FUSING", 0)
+    monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
     config = tiny_training_config(**ALL_STEPS, first_trained_layer="blocks.2")
     summary = fine_tune(config, dataset_folder, tmp_path)
     assert accuracy_of_stored(tmp_path, dataset_folder) == pytest.approx(summary.accuracy)
