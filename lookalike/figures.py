@@ -22,4 +22,4 @@ def absences(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for name, reason in metrics.get("absent", {}).items():
         names.setdefault(reason, []).append(name)
-    return [(", ".join(figures), reason) for reason, figures in names.items()]
+    return [(", ".join(sorted(figures)), reason) for reason, figures in names.items()]

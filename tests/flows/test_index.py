@@ -57,7 +57,7 @@ def test_a_flat_folder_is_published_and_can_be_asked(indexed):
     folder, root, printed = indexed
     assert "published" in printed
     assert "60 images; on 12 held-out ones: distorted images that find themselves first" in printed
-    assert "no accuracy, precision_at_1, precision_at_10, map: the collection has no labels" in printed
+    assert "no accuracy, map, precision_at_1, precision_at_10: the collection has no labels" in printed
     metrics = Store(root).read_current()["metrics"]
     assert metrics["copy_recall_at_10"] >= 0.5
     assert embedded(root) == 60

@@ -53,7 +53,7 @@ def test_figures_that_need_labels_are_absent_with_the_reason(built):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert not (folder / "per_label.csv").exists()
     report = (folder / "report.md").read_text()
-    assert "No accuracy, precision_at_1, precision_at_10, map: the collection has no labels." in report
+    assert "No accuracy, map, precision_at_1, precision_at_10: the collection has no labels." in report
     assert "Of 4 held-out images, strongly distorted" in report
     assert "precision@10" not in report
 
@@ -61,7 +61,7 @@ def test_figures_that_need_labels_are_absent_with_the_reason(built):
 def test_commands_say_what_there_is(built):
     root, _, outcome = built
     text = describe_outcome(outcome, root)
-    assert "no accuracy, precision_at_1, precision_at_10, map: the collection has no labels" in text
+    assert "no accuracy, map, precision_at_1, precision_at_10: the collection has no labels" in text
     assert f"among the first ten {outcome['metrics']['copy_recall_at_10']:.4f}" in text
     assert "among the first ten" in describe_status(find_status(Store(root), None))
     builds = list_builds(Store(root))
@@ -91,6 +91,8 @@ def test_answers_have_empty_labels_and_are_captioned_by_their_files(built):
     result = Searcher.open(root).query(images / "red" / "00.png", 3)
     first = result.as_json()["neighbors"][0]
     assert (first["path"], first["label"], first["rank"]) == ("red/00.png", "", 1)
+    # The vector of the query is the stored one.
+    assert first["similarity"] > 0.9999
     assert f"  {first['similarity']:6.3f}  red/00.png" in describe_result(result)
     assert result.neighbors[0].caption == "00.png"
     assert "<b>1</b> 00.png" in render_page([result])
