@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import torch
 
 from lookalike.config import Precision
-from lookalike.network.prefetch import prefetch, resolve_workers
+from lookalike.threads import ordered_map, resolve_workers
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def parallel_batches(
     """
     count = resolve_workers(workers)
     try:
-        yield from prefetch(function, batches, workers=count, ahead=2 * count, initializer=_use_one_thread)
+        yield from ordered_map(function, batches, workers=count, ahead=2 * count, initializer=_use_one_thread)
     finally:
         # The setting is one of each thread, but the last one made anywhere is the default of all new threads.
         torch.set_num_threads(torch.get_num_threads())

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ModelError
 from lookalike.files import replacing, sha256_of_file, write_bytes_atomic
-from lookalike.network.prefetch import resolve_workers
+from lookalike.threads import available_cores
 
 # On import OpenVINO reports to its maker, unless its telemetry package is not installed, which this pretends.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -169,7 +169,7 @@ class CompiledNetwork:
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _TYPES[precision],
             "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
-            "INFERENCE_NUM_THREADS": resolve_workers("auto"),
+            "INFERENCE_NUM_THREADS": available_cores(),
             # The system knows better which core is free while others decode images.
             "ENABLE_CPU_PINNING": False,
         }

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lookalike.errors import DatasetError, ImageError
 from lookalike.images import open_image
-from lookalike.network.prefetch import prefetch, resolve_workers
 from lookalike.network.preprocessing import Preprocessing
+from lookalike.threads import ordered_map
 from lookalike.training.augmentation import Augmentation, augmented_pixels
 
 
@@ -69,7 +69,7 @@ class ImageBatches:
         order, seed = self._order()
         edges = _batch_edges(len(order), self.batch_size, drop_last=self.shuffle_seed is not None)
         jobs = [(int(row), (*seed, position)) for position, row in enumerate(order[: edges[-1]])]
-        pixels = prefetch(self._decode, jobs, workers=resolve_workers("auto"), ahead=3 * self.batch_size)
+        pixels = ordered_map(self._decode, jobs, ahead=3 * self.batch_size)
         for start, stop in pairwise(edges):
             batch = np.stack([next(pixels) for _ in range(stop - start)])
             yield torch.from_numpy(batch).permute(0, 3, 1, 2), self.images.labels[order[start:stop]]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lookalike.network.arithmetic import ResolvedPrecision, autocast, one_thread
 from lookalike.network.head import SeededDropout
-from lookalike.network.prefetch import resolve_workers
+from lookalike.threads import resolve_workers
 
 # With fewer images in its share, a copy's BatchNorm statistics become noise.
 _MIN_IMAGES_A_REPLICA = 8
