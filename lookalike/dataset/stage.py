@@ -124,9 +124,7 @@ def _folder_fingerprint(config: DatasetConfig, folder: Path, artifacts: Path | N
     listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
     if not listing.files:
         left_out = f" but for {_described(listing.left_out)}, which are left out" if listing.left_out else ""
-        raise DatasetError(
-            f"{folder} is empty{left_out}; expected a folder with one sub-folder of images for each label"
-        )
+        raise DatasetError(f"{folder} is empty{left_out}; expected a folder of images")
     return {"folder": str(folder), "n_files": len(listing.files), "listing_sha256": listing.digest()}
 
 

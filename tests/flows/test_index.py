@@ -94,7 +94,7 @@ def test_five_more_pictures_cost_five_embeddings_and_the_model_stays(indexed, ca
     [
         (lambda folder: None, "does not exist"),
         (lambda folder: folder.write_text("x"), "is not a folder"),
-        (lambda folder: folder.mkdir(), "holds no images: it is empty"),
+        (lambda folder: folder.mkdir(), "is empty; expected a folder of images"),
         (lambda folder: folder.mkdir() or (folder / "a.txt").write_text("x"), "holds no images: none of its 1 files"),
     ],
     ids=["missing", "file", "empty", "no images"],

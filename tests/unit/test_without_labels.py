@@ -184,7 +184,7 @@ def test_a_folder_within_the_artifact_root_is_refused(tmp_path, place):
     from lookalike.errors import ConfigError
 
     images = make_images(tmp_path / place / "images")
-    with pytest.raises(ConfigError, match=r"lies in the artifact root, .*; choose another root \(--root"):
+    with pytest.raises(ConfigError, match=r"the folder of images, .*, lies in .*; choose another root \(--root"):
         check_before_start(load_config(PHOTOS_CONFIG, index_settings(images, tmp_path)))
-    with pytest.raises(ConfigError, match="lies in the artifact root"):
+    with pytest.raises(ConfigError, match="is the folder of images itself"):
         check_before_start(load_config(PHOTOS_CONFIG, index_settings(tmp_path, tmp_path)))

@@ -3,7 +3,7 @@
 import pytest
 
 from lookalike.config import DatasetConfig
-from lookalike.dataset import check_source, download_dataset, open_dataset
+from lookalike.dataset import check_folder, download_dataset, open_dataset
 from lookalike.dataset.label_folders import UNLABELLED, label_of
 from lookalike.errors import DatasetError
 from tests.unit.dataset.test_dataset_stage import image_bytes
@@ -113,10 +113,10 @@ def test_every_shape_is_built_or_refused_with_what_helps(tmp_path, names, change
     folder = fill(tmp_path / "my photos", *names)
     folder.mkdir(exist_ok=True)
     if problem is None:
-        check_source(config_of(folder, **changes))
+        check_folder(config_of(folder, **changes))
         return
     with pytest.raises(DatasetError) as refused:
-        check_source(config_of(folder, **changes))
+        check_folder(config_of(folder, **changes))
     message = str(refused.value)
     assert message.startswith(str(folder))
     assert problem in message
@@ -126,7 +126,7 @@ def test_every_shape_is_built_or_refused_with_what_helps(tmp_path, names, change
 def test_the_command_that_helps_can_be_pasted_into_a_shell(tmp_path):
     folder = fill(tmp_path / "my photos", "1.png", "2.png")
     with pytest.raises(DatasetError, match=r"lookalike index '.*/my photos'`"):
-        check_source(config_of(folder))
+        check_folder(config_of(folder))
 
 
 def stored(tmp_path, folder, **changes):
@@ -165,8 +165,8 @@ def test_label_folders_that_are_links_are_refused_with_the_setting_that_follows_
     with pytest.raises(
         DatasetError, match=r"2 symbolic links \(cat, dog\) that are not followed; set dataset.follow_links=true"
     ):
-        check_source(config_of(linked))
-    check_source(config_of(linked, follow_links=True))
+        check_folder(config_of(linked))
+    check_folder(config_of(linked, follow_links=True))
 
 
 def test_followed_links_give_labels_and_no_circles(linked, tmp_path):
