@@ -28,6 +28,10 @@ _PROBE_SIDE = 512
 # Without the instructions bf16 is emulated, a hundred times slower: one product tells, and more take seconds.
 _HOPELESS_SPEEDUP = 0.25
 _PROBE_REPEATS = 7
+# Emulated products of this side took 0.004 to 0.1 times the speed of fp32, those by instructions 0.5 and more.
+_TRIAL_SIDE = 256
+_TRIALS = 5
+_EMULATED_SPEEDUP = 0.2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MALLOPT_VALUE = 2**31 - 1
 
@@ -63,7 +67,12 @@ def bf16_speedup() -> float:
 
 def bf16_may_pay(device: torch.device) -> bool:
     """Return whether bf16 may be faster than fp32: False where it is emulated, a single step of which takes minutes."""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else bf16_speedup() > _HOPELESS_SPEEDUP
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    single = torch.ones(_TRIAL_SIDE, _TRIAL_SIDE)
+    with one_thread():  # The fastest of a few on one thread tells even on a busy machine.
+        fp32, bf16 = (min(_product_seconds(some) for _ in range(_TRIALS)) for some in (single, single.bfloat16()))
+    return fp32 > _EMULATED_SPEEDUP * bf16
 
 
 def _product_seconds(matrix: torch.Tensor) -> float:

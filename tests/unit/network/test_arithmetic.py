@@ -1,3 +1,4 @@
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,6 +23,18 @@ def test_named_precision_is_not_measured(monkeypatch, precision):
 
 def test_speedup_is_measured():
     assert 0.0 < arithmetic.bf16_speedup() < 100.0
+
+
+@pytest.mark.parametrize(("speedup", "expected"), [(0.004, False), (0.1, False), (0.5, True), (3.0, True)])
+def test_bf16_may_pay_unless_it_is_emulated(monkeypatch, speedup, expected):
+    """Whatever else the machine does: one product of each in five is undisturbed."""
+    disturbances = itertools.cycle([40.0, 1.0, 7.0, 300.0, 2.0])
+
+    def seconds(matrix):
+        return next(disturbances) / (speedup if matrix.dtype == torch.bfloat16 else 1.0)
+
+    monkeypatch.setattr(arithmetic, "_product_seconds", seconds)
+    assert arithmetic.bf16_may_pay(torch.device("cpu")) is expected
 
 
 def test_freed_memory_is_kept_where_glibc_is():
