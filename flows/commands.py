@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import describe_system_error
 from lookalike.printable import json_text, printable, printable_lines
 
@@ -32,9 +32,9 @@ class Terminated(BaseException):
 def build(options: argparse.Namespace) -> int:
     """Run the build flow in this process, with a private Prefect server unless PREFECT_API_URL names one."""
     config = load_config(options.config, options.set)
-    from lookalike.descriptions import describe_outcome
-    from lookalike.preflight import check_before_start
-    from lookalike.publishing import RefusedBuildError
+    from lookalike.pipeline.descriptions import describe_outcome
+    from lookalike.pipeline.preflight import check_before_start
+    from lookalike.pipeline.publishing import RefusedBuildError
 
     check_before_start(config, options.config, options.set)
     wait_for_prefect = _start_prefect()
@@ -69,8 +69,8 @@ def index(options: argparse.Namespace) -> int:
 
 def experiment(options: argparse.Namespace) -> int:
     """Build several configurations without publishing, and compare them; 1 if any of them failed."""
-    from lookalike.comparison import comparison_table, save_comparison
-    from lookalike.preflight import check_before_start
+    from lookalike.pipeline.comparison import comparison_table, save_comparison
+    from lookalike.pipeline.preflight import check_before_start
 
     for config_file in options.configs:
         check_before_start(load_config(config_file, options.set), config_file, options.set)
@@ -91,7 +91,7 @@ def experiment(options: argparse.Namespace) -> int:
 
 def query(options: argparse.Namespace) -> int:
     """Answer queries from the published build, or the one that is named; 1 if any of them failed."""
-    from lookalike.descriptions import describe_result
+    from lookalike.pipeline.descriptions import describe_result
     from lookalike.search import Searcher
     from lookalike.search.output import check_room, saver_for
 
@@ -138,9 +138,9 @@ def _show(results: Sequence["QueryResult"], options: argparse.Namespace) -> bool
 
 def status(options: argparse.Namespace) -> int:
     """Say what is published, and with --config which stages are fresh or stale."""
-    from lookalike.descriptions import describe_status
-    from lookalike.publishing import find_status
-    from lookalike.store import Store
+    from lookalike.pipeline.descriptions import describe_status
+    from lookalike.pipeline.publishing import find_status
+    from lookalike.store.artifacts import Store
 
     has_config = options.config is not None or bool(options.set)
     config = load_config(options.config, options.set) if has_config else None
@@ -152,9 +152,9 @@ def status(options: argparse.Namespace) -> int:
 
 def builds(options: argparse.Namespace) -> int:
     """List the finished builds or the experiments, oldest first."""
-    from lookalike.descriptions import describe_builds, describe_experiments
-    from lookalike.maintenance import list_builds, list_experiments
-    from lookalike.store import Store
+    from lookalike.pipeline.descriptions import describe_builds, describe_experiments
+    from lookalike.pipeline.maintenance import list_builds, list_experiments
+    from lookalike.store.artifacts import Store
 
     find, describe = (list_experiments, describe_experiments) if options.experiments else (list_builds, describe_builds)
     found = find(Store(options.root))
@@ -164,8 +164,8 @@ def builds(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every artifact; 1, and the list of what is damaged, if any is."""
-    from lookalike.maintenance import verify as find_problems
-    from lookalike.store import Store
+    from lookalike.pipeline.maintenance import verify as find_problems
+    from lookalike.store.artifacts import Store
 
     problems = find_problems(Store(options.root), deep=options.deep)
     if options.json:
@@ -177,8 +177,8 @@ def verify(options: argparse.Namespace) -> int:
 
 def rollback(options: argparse.Namespace) -> int:
     """Make an earlier build current."""
-    from lookalike.maintenance import roll_back
-    from lookalike.store import Store
+    from lookalike.pipeline.maintenance import roll_back
+    from lookalike.store.artifacts import Store
 
     build = roll_back(Store(options.root), options.build)
     _print(f"build {build.build_id} of {build.created_at} is current")
@@ -187,9 +187,9 @@ def rollback(options: argparse.Namespace) -> int:
 
 def gc(options: argparse.Namespace) -> int:
     """Clear away what no kept build needs."""
-    from lookalike.descriptions import describe_garbage
-    from lookalike.garbage import clear, find_garbage
-    from lookalike.store import Store
+    from lookalike.pipeline.descriptions import describe_garbage
+    from lookalike.pipeline.garbage import clear, find_garbage
+    from lookalike.store.artifacts import Store
 
     find = find_garbage if options.dry_run else clear
     garbage = find(Store(options.root), keep=options.keep, grace_seconds=options.grace_seconds)

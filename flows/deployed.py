@@ -7,8 +7,8 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.runtime import deployment
 
-from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 
 

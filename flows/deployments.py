@@ -18,7 +18,7 @@ from prefect.types.entrypoint import EntrypointType
 from flows.build import build
 from flows.query import query
 from flows.zombies import watch_for_killed_runs
-from lookalike.config import LookalikeConfig
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError, LookalikeError
 
 logger = logging.getLogger("lookalike.serve")

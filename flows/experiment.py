@@ -10,14 +10,14 @@ from typing import Any
 from prefect import flow
 
 from flows.build import run_in_order
-from lookalike.comparison import error_of
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
 from lookalike.errors import LookalikeError
-from lookalike.locks import shared_lock
-from lookalike.preflight import check_before_start
-from lookalike.publishing import record_experiment, warn_if_shrunken
-from lookalike.stages import StageResult
-from lookalike.store import Store
+from lookalike.pipeline.comparison import error_of
+from lookalike.pipeline.preflight import check_before_start
+from lookalike.pipeline.publishing import record_experiment, warn_if_shrunken
+from lookalike.pipeline.registry import StageResult
+from lookalike.store.artifacts import Store
+from lookalike.store.locks import shared_lock
 from tasks.states import with_named_states
 
 

@@ -8,8 +8,8 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.deployed import check_root, deployed_parameters
-from lookalike.descriptions import describe_failure
 from lookalike.errors import LookalikeError
+from lookalike.pipeline.descriptions import describe_failure
 from tasks.query import query as query_task
 from tasks.states import with_named_states
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lookalike.dataset import open_dataset
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ArtifactError
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 
 # The same as configs/photos.yaml, which an installed package does not have.
 PHOTOS_CONFIG = Path(__file__).with_name("photos.yaml")

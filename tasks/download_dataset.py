@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config import LookalikeConfig
+from lookalike.config.sections import LookalikeConfig
 from tasks.stage_runs import TaskOutcome, run
 
 

@@ -3,8 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config import LookalikeConfig
-from lookalike.stages import StageResult
+from lookalike.config.sections import LookalikeConfig
+from lookalike.pipeline.registry import StageResult
 from tasks.stage_runs import TaskOutcome, run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.descriptions import describe_failure, describe_result
+from lookalike.pipeline.descriptions import describe_failure, describe_result
 from lookalike.search import Searcher
 from lookalike.search.output import check_room, saver_for
 from tasks.pages import show_markdown

@@ -7,9 +7,9 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from lookalike.config import LookalikeConfig
-from lookalike.stages import StageResult, run_stage
-from lookalike.store import ArtifactReference, Store
+from lookalike.config.sections import LookalikeConfig
+from lookalike.pipeline.registry import StageResult, run_stage
+from lookalike.store.artifacts import ArtifactReference, Store
 from tasks.states import with_named_states
 
 logger = logging.getLogger("lookalike.build")

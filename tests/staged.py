@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
-from lookalike.events import publications, read_events
-from lookalike.maintenance import roll_back
-from lookalike.publishing import RefusedBuildError, publish, record_experiment
-from lookalike.stages import STAGES, StageResult
-from lookalike.store import StepSpec, Store
+from lookalike.config.loading import load_config
+from lookalike.config.sections import LookalikeConfig
+from lookalike.pipeline.maintenance import roll_back
+from lookalike.pipeline.publishing import RefusedBuildError, publish, record_experiment
+from lookalike.pipeline.registry import STAGES, StageResult
+from lookalike.store.artifacts import StepSpec, Store
+from lookalike.store.events import publications, read_events
 
 METRICS = {
     "n_queries": 20,

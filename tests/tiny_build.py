@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lookalike.config_loading import load_config
-from lookalike.locks import shared_lock
-from lookalike.publishing import publish, refuse_if_shrunken
+from lookalike.config.loading import load_config
+from lookalike.pipeline.publishing import publish, refuse_if_shrunken
+from lookalike.pipeline.registry import STAGES, StageResult, run_stage
 from lookalike.search import Searcher
-from lookalike.stages import STAGES, StageResult, run_stage
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
+from lookalike.store.locks import shared_lock
 
 # fp32, because `auto` measures and may decide otherwise on a busy machine. No gate, because nothing is learned.
 TINY_SETTINGS = (

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lookalike.config import DatasetConfig, TrainingConfig
-from lookalike.dataset import download_dataset
+from lookalike.config.sections import DatasetConfig, TrainingConfig
+from lookalike.stages.download_dataset import download_dataset
 
 LABELS = ("blue", "green", "red")
 

@@ -22,7 +22,7 @@ from typing import IO
 from lookalike.dataset.listing import is_hidden
 from lookalike.errors import DatasetError
 from lookalike.files import temporary_beside
-from lookalike.image_formats import HEAD_BYTES, describe_content
+from lookalike.images.formats import HEAD_BYTES, describe_content
 from lookalike.progress import track
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lookalike.config import DatasetConfig
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.archive import DamagedArchiveError, extract_archive, require_archive, without_outer_folders
 from lookalike.errors import ConfigError, DatasetError, DownloadError
 from lookalike.fetch.download import download_file

@@ -1,40 +1,17 @@
 """From files to rows: every file is read, hashed and decoded once, and becomes a row or a reject."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lookalike.dataset.listing import FoundFile
+from lookalike.dataset.records import Reject, Row
 from lookalike.errors import ImageError
 from lookalike.files import sha256_of_bytes
-from lookalike.image_formats import IMAGE_SUFFIXES, is_named_as_image
-from lookalike.images import read_image_file, verify_image
+from lookalike.images.formats import IMAGE_SUFFIXES, is_named_as_image
+from lookalike.images.reading import read_image_file, verify_image
 from lookalike.progress import track
 from lookalike.threads import ordered_map
-
-STAGE = "download_dataset"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One usable image. `path` is relative to the dataset's root, `image_id` the sha256 of its bytes."""
-
-    image_id: str
-    path: str
-    label: str
-    width: int
-    height: int
-    n_bytes: int
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One file that is not used, and why. `is_stray` says that it is no image by its name."""
-
-    path: str
-    error: str
-    is_stray: bool
 
 
 def inspect_files(root: Path, files: Sequence[FoundFile], max_pixels: int) -> tuple[list[Row], list[Reject]]:

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from lookalike.config import DatasetConfig
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.listing import LINK_PROBLEMS, FoundFile
+from lookalike.dataset.records import NO_LABEL
 from lookalike.errors import DatasetError
-from lookalike.image_formats import IMAGE_SUFFIXES
+from lookalike.images.formats import IMAGE_SUFFIXES
 
 # Label of images that lie above the folders that give labels.
 UNLABELLED = "unlabelled"
-# Label of every image of a collection without labels.
-NO_LABEL = ""
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"})
 # A year, month or day, and what cameras call their folders (100APPLE, 101_0714).

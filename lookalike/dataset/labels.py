@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection
 from pathlib import Path
 
-from lookalike.config import DatasetConfig, LookalikeConfig
+from lookalike.config.sections import DatasetConfig, LookalikeConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.archive import archived_paths, without_outer_folders
 from lookalike.dataset.label_folders import label_of

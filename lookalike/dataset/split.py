@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from lookalike.dataset.catalog import Row
+from lookalike.dataset.records import Row
 
 
 def held_out_ids(rows: Sequence[Row], valid_fraction: float, seed: int) -> set[str]:

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.dataset.catalog import STAGE, Reject, Row
-from lookalike.dataset.label_folders import NO_LABEL
+from lookalike.dataset.records import NO_LABEL, STAGE, Reject, Row
 from lookalike.errors import DatasetError
 from lookalike.files import read_json, replacing, write_json_atomic
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.dataset import Dataset
+from lookalike.dataset.storage import Dataset
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.shards import ShardResult, embed_rows, read_pixels
 from lookalike.embedding.table import ROW_COLUMNS, SHARDS_FOLDER, read_shard, vectors_of

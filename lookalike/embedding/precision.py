@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.config import EmbeddingConfig
-from lookalike.dataset import Dataset
+from lookalike.config.sections import EmbeddingConfig
+from lookalike.dataset.storage import Dataset
 from lookalike.embedding.checks import Bf16Check, check_bf16
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.shards import read_pixels

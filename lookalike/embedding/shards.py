@@ -21,7 +21,7 @@ from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.files import digest_of, replacing, sha256_of_bytes
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.threads import ordered_map
 

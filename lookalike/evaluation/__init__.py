@@ -1,5 +1,1 @@
-"""Stage evaluate_recall: how much of the exact answer the index finds, and how good that answer is."""
-
-from lookalike.evaluation.evaluate import evaluate_recall
-
-__all__ = ["evaluate_recall"]
+"""Measures of an index and of an embedding, as functions of arrays, and their report."""

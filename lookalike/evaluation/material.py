@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.config import EvaluationConfig
-from lookalike.embedding import EmbeddingTable
+from lookalike.config.sections import EvaluationConfig
+from lookalike.embedding.table import EmbeddingTable
 from lookalike.lsh.space import VectorSpace
 
 

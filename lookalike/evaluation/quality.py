@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike.config import EvaluationConfig
-from lookalike.embedding import Embedder
+from lookalike.config.sections import EvaluationConfig
+from lookalike.embedding.embedder import Embedder
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.material import Material
 from lookalike.evaluation.ranking import (
@@ -25,7 +25,7 @@ from lookalike.evaluation.ranking import (
     merge_label_codes,
     rank_by_label,
 )
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.progress import progress_bar
 from lookalike.threads import ordered_map
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lookalike.figures import absences
+from lookalike.evaluation.figures import absences
 
 
 def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any], embeddings: Mapping[str, Any]) -> str:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookalike.config import Mirror
+from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
 from lookalike.fetch.proxies import check_proxy
 from lookalike.files import replacing, sha256_of_bytes
-from lookalike.image_formats import HEAD_BYTES, is_html
+from lookalike.images.formats import HEAD_BYTES, is_html
 from lookalike.progress import progress_bar
 
 if TYPE_CHECKING:

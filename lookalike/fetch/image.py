@@ -13,11 +13,11 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httpcore
 
-from lookalike.config import QueryConfig
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import DownloadError, ImageError
 from lookalike.fetch.addresses import IPAddress, is_public
 from lookalike.fetch.connection import Deadline, open_pool
-from lookalike.image_formats import HEAD_BYTES, describe_content, image_format
+from lookalike.images.formats import HEAD_BYTES, describe_content, image_format
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What web servers use; anything else on a foreign host is more likely a probe of its other services.

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import torch
 
-from lookalike.config import Precision
+from lookalike.config.sections import Precision
 from lookalike.threads import ordered_map, resolve_workers
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from lookalike.config.extensions import PREFIX, call_extension, is_extension, load_extension
 from lookalike.errors import ConfigError
-from lookalike.extensions import PREFIX, call_extension, is_extension, load_extension
 
 if TYPE_CHECKING:
     from torch import nn

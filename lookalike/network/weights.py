@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lookalike.config import TrainingConfig
+from lookalike.config.extensions import is_extension
+from lookalike.config.sections import TrainingConfig
 from lookalike.errors import ConfigError, LookalikeError, ModelError
-from lookalike.extensions import is_extension
 from lookalike.fetch.proxies import check_proxy
 from lookalike.files import sha256_of_file, user_path
 from lookalike.network.backbones import Backbone

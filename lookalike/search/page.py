@@ -8,7 +8,7 @@ from typing import Any
 
 from lookalike.errors import ImageError
 from lookalike.files import write_bytes_atomic
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 

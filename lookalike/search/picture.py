@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lookalike.errors import ImageError
 from lookalike.files import replacing
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
 

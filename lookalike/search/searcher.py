@@ -13,20 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.config import QueryConfig
-from lookalike.config_loading import parse_config
+from lookalike.config.loading import parse_config
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import ArtifactError, EmbeddingError, ImageError, LookalikeError
-from lookalike.events import find_build, read_events
 from lookalike.files import read_json
-from lookalike.images import MAX_PIXELS, read_image_file
-from lookalike.locks import hold_shared
+from lookalike.images.reading import MAX_PIXELS, read_image_file
 from lookalike.lsh import Neighbors, VectorIndex, load_index
 from lookalike.search.results import Neighbor, QueryResult, similarity_of
 from lookalike.search.sources import ImageSource, image_id_of, is_one_source, name_of, read_query
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
+from lookalike.store.events import find_build, read_events
+from lookalike.store.locks import hold_shared
 
 if TYPE_CHECKING:
-    from lookalike.embedding import Embedder
+    from lookalike.embedding.embedder import Embedder
 
 
 class Searcher:
@@ -40,7 +40,7 @@ class Searcher:
         self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: int | None, max_pixels: int
     ) -> None:
         from lookalike.dataset.storage import dataset_root
-        from lookalike.embedding import load_rows
+        from lookalike.embedding.table import load_rows
 
         self.build_id = build_id
         # Held while this object lives and is open: `lookalike gc` leaves a build in use alone.
@@ -168,7 +168,7 @@ class Searcher:
         return self._embedder.embed(read.pixels), read.file
 
     def _stored(self, image_id: str) -> tuple[NDArray[np.float32], bytes]:
-        from lookalike.embedding import load_vector
+        from lookalike.embedding.table import load_vector
 
         row = self._row_of_id.get(image_id)
         if row is None:
@@ -198,7 +198,7 @@ class Searcher:
     @cached_property
     def _embedder(self) -> "Embedder":
         # Only here is the network loaded: a query by id needs none.
-        from lookalike.embedding import Embedder
+        from lookalike.embedding.embedder import Embedder
 
         return Embedder.open(self._model_folder, self._embeddings_folder)
 

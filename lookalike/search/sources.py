@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike.config import QueryConfig
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.files import user_path
-from lookalike.images import MAX_FILE_BYTES, convert_image, file_behind, open_image, read_image_file
+from lookalike.images.reading import MAX_FILE_BYTES, convert_image, file_behind, open_image, read_image_file
 
 
 class BinaryFile(Protocol):

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lookalike.errors import DatasetError, ImageError
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.threads import ordered_map
 from lookalike.training.augmentation import Augmentation, augmented_pixels

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from lookalike.config import TrainingConfig
-from lookalike.dataset import Dataset
+from lookalike.config.sections import TrainingConfig
+from lookalike.dataset.storage import Dataset
 from lookalike.network.arithmetic import best_device
 from lookalike.network.backbones import Body
 from lookalike.network.head import feature_layout

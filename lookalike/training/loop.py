@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lookalike.config import TrainingConfig
+from lookalike.config.sections import TrainingConfig
 from lookalike.network.arithmetic import one_thread
 from lookalike.network.head import Head
 from lookalike.progress import progress_bar

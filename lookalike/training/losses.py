@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from lookalike.config import TrainingConfig
+from lookalike.config.extensions import is_extension, load_extension
+from lookalike.config.sections import TrainingConfig
 from lookalike.errors import ConfigError
-from lookalike.extensions import is_extension, load_extension
 
 _KEY = "training.loss"
 

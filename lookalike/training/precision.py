@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lookalike.config import Precision
+from lookalike.config.sections import Precision
 from lookalike.network.arithmetic import ResolvedPrecision, bf16_may_pay, own_random_state
 from lookalike.training.replicas import replicated
 

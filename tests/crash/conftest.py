@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.servers import LocalServer, content
 from tests.tiny_build import answer_of
 from tests.tiny_model import make_images

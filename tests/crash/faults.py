@@ -115,7 +115,7 @@ def set_clock_back(seconds: float) -> None:
             return datetime.datetime.fromtimestamp(now() - seconds, tz)
 
     time.time = lambda: now() - seconds
-    for name in ("lookalike.store", "lookalike.publishing", "lookalike.events"):
+    for name in ("lookalike.store.artifacts", "lookalike.pipeline.publishing", "lookalike.store.events"):
         sys.modules[name].datetime = EarlierDatetime  # type: ignore[attr-defined]
 
 

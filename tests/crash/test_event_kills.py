@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.events import publications, read_current, read_events
-from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, list_experiments
-from lookalike.publishing import publish
-from lookalike.store import Store
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import list_builds, list_experiments
+from lookalike.pipeline.publishing import publish
+from lookalike.store.artifacts import Store
+from lookalike.store.events import publications, read_current, read_events
 from tests.staged import config_of, staged
 
 

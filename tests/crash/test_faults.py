@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import ArtifactError
-from lookalike.events import read_events
-from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, roll_back, verify
-from lookalike.store import Store
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import list_builds, roll_back, verify
+from lookalike.store.artifacts import Store
+from lookalike.store.events import read_events
 from tests.crash.conftest import Reference, Zygote, leftovers, manifests, root_before
 from tests.tiny_build import TINY_SETTINGS, answer_of
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.garbage import clear
-from lookalike.maintenance import verify
-from lookalike.store import Store
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import verify
+from lookalike.store.artifacts import Store
 from tests.crash.conftest import Reference, Zygote, leftovers, manifests, root_before
 from tests.tiny_build import answer_of
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import LookalikeError, describe_system_error
-from lookalike.stages import STAGES
+from lookalike.pipeline.registry import STAGES
 from tests.crash.faults import Watch, prepare
 from tests.staged import act
 from tests.tiny_build import run_build
@@ -48,11 +48,11 @@ def import_everything() -> None:
     for name in (
         "fastai.callback.schedule",
         "fastai.vision.learner",
-        "lookalike.dataset.stage",
-        "lookalike.embedding.stage",
-        "lookalike.evaluation.evaluate",
-        "lookalike.lsh.stage",
-        "lookalike.training.stages",
+        "lookalike.stages.download_dataset",
+        "lookalike.stages.embed_all",
+        "lookalike.stages.evaluate_recall",
+        "lookalike.stages.build_lsh",
+        "lookalike.stages.fine_tune",
         "matplotlib.backends.backend_agg",
         "timm",
     ):

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import QualityGateError
-from lookalike.events import read_events
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
+from lookalike.store.events import read_events
 from tests.tiny_build import folder_source
 from tests.tiny_model import make_images
 
@@ -70,7 +70,7 @@ def test_a_query_setting_rebuilds_nothing_but_is_published(build, copied_root):
 
 
 def any_image_id(root: Path) -> str:
-    from lookalike.dataset import open_dataset
+    from lookalike.dataset.storage import open_dataset
 
     record = Store(root).read_current()
     return open_dataset(root / record["artifacts"]["download_dataset"]).catalog["image_id"][0].as_py()

@@ -17,10 +17,10 @@ import httpx
 import pytest
 import yaml
 
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
 from lookalike.errors import ConfigError
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.flows.conftest import TINY, run_cli
 from tests.servers import LocalServer, content
 

@@ -2,10 +2,10 @@ import json
 import shutil
 from pathlib import Path
 
-from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, list_experiments
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import list_builds, list_experiments
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.flows.conftest import TINY, run_cli
 
 

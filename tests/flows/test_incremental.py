@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.config_loading import load_config
-from lookalike.embedding import embed_all, load_embeddings
-from lookalike.stages import find_stages, run_stage
-from lookalike.store import Store
+from lookalike.config.loading import load_config
+from lookalike.embedding.table import load_embeddings
+from lookalike.pipeline.registry import find_stages, run_stage
+from lookalike.stages.embed_all import embed_all
+from lookalike.store.artifacts import Store
 from tests.tiny_build import TINY_SETTINGS, folder_source, run_build
 from tests.tiny_model import make_images
 

@@ -10,7 +10,7 @@ import pytest
 from flows import commands
 from flows.cli import _parser
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.flows.conftest import last_json, run_cli
 
 # The real network, at a size at which sixty pictures take a second.

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
 from lookalike.errors import ModelError
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.published_weights import resnet34_published_at, save_checkpoint, serving
 
 ARTICLE = Path(__file__).parents[2] / "configs" / "caltech101.yaml"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.server.schemas.schedules import CronSchedule as ServerCronSchedule
 
-from lookalike.schedules import checked_cron, checked_timezone
+from lookalike.config.schedules import checked_cron, checked_timezone
 
 GOOD_FIELDS = [
     ["*", "*/5", "0", "7", "59", "1,3", "1-5/2", "5/15"],

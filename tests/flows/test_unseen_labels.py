@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.config_loading import load_config
-from lookalike.stages import find_stages, run_stage
-from lookalike.store import Store
+from lookalike.config.loading import load_config
+from lookalike.pipeline.registry import find_stages, run_stage
+from lookalike.store.artifacts import Store
 from tests.tiny_build import TINY_SETTINGS, folder_source, run_build
 from tests.tiny_model import make_images
 

@@ -12,14 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lookalike import publishing
 from lookalike.errors import ArtifactError
-from lookalike.events import publications, read_current, read_events
-from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, roll_back
-from lookalike.publishing import RefusedBuildError, publish, record_experiment
+from lookalike.pipeline import publishing
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import list_builds, roll_back
+from lookalike.pipeline.publishing import RefusedBuildError, publish, record_experiment
 from lookalike.search.searcher import _hold_build
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
+from lookalike.store.events import publications, read_current, read_events
 from tests.staged import METRICS, config_of, staged
 
 contents = st.integers(0, 4)

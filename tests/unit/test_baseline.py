@@ -1,8 +1,8 @@
 import pytest
 
-from lookalike.baseline import baseline_of, collection_of
-from lookalike.config import DatasetConfig
-from lookalike.events import Build, Event
+from lookalike.config.sections import DatasetConfig
+from lookalike.pipeline.baseline import baseline_of, collection_of
+from lookalike.store.events import Build, Event
 
 
 def build(build_id: str = "new", *, accuracy: float | None = 0.9, n_images: int = 100, **dataset) -> Build:

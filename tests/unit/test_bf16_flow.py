@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from lookalike.embedding import load_embeddings
+from lookalike.embedding.table import load_embeddings
 from lookalike.search import QueryResult, Searcher
 from lookalike.training import loop
 from tests.state import unchanged_state

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 import lookalike
-from lookalike import code_version as module
-from lookalike.code_version import code_version, reachable_modules
-from lookalike.stages import STAGES
+from lookalike.pipeline import code_version as module
+from lookalike.pipeline.code_version import code_version, reachable_modules
 
-ENTRY = ("lookalike.lsh.stage",)
+ENTRY = ("lookalike.stages.build_lsh",)
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_library_versions_count():
 @pytest.mark.parametrize(
     ("stage", "reached", "not_reached"),
     [
-        ("download_dataset", "lookalike.images", "lookalike.lsh"),
+        ("download_dataset", "lookalike.images.reading", "lookalike.lsh"),
         ("fine_tune", "lookalike.network.head", "lookalike.lsh"),
         ("embed_all", "lookalike.network.head", "lookalike.lsh"),
         ("build_lsh", "lookalike.lsh.engine", "lookalike.training.loop"),
@@ -71,6 +70,6 @@ def test_library_versions_count():
     ],
 )
 def test_each_stage_reaches_what_it_uses_and_no_more(stage, reached, not_reached):
-    modules = reachable_modules((STAGES[stage].logic,))
+    modules = reachable_modules((f"lookalike.stages.{stage}",))
     assert reached in modules
     assert not_reached not in modules

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from lookalike.comparison import comparison_table, save_comparison
+from lookalike.pipeline.comparison import comparison_table, save_comparison
 
 
 def row(name, **more):

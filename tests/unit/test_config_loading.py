@@ -6,10 +6,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
-from lookalike.stages import STAGES
+from lookalike.pipeline.registry import STAGES
 
 DATA = Path(__file__).parents[1] / "data"
 KEYS = [

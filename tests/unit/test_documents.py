@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import _parser
-from lookalike.config_loading import load_config
-from lookalike.config_table import with_table
+from lookalike.config.loading import load_config
+from lookalike.config.table import with_table
 
 PROJECT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("artifacts/*.md")])
@@ -16,7 +16,7 @@ DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.
 
 def test_the_configuration_table_is_that_of_the_models():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert with_table(readme) == readme, "run: python -m lookalike.config_table README.md"
+    assert with_table(readme) == readme, "run: python -m lookalike.config.table README.md"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.descriptions import describe_builds, describe_experiments, describe_outcome, describe_status
 from lookalike.errors import ArtifactError
-from lookalike.events import append_event, find_build, make_current, read_current, read_event, read_events
-from lookalike.garbage import clear
-from lookalike.maintenance import list_builds, list_experiments, roll_back, verify
-from lookalike.manifests import MANIFEST, read_manifest
-from lookalike.publishing import RefusedBuildError, find_status, publish, record_experiment, refuse_if_shrunken
-from lookalike.store import Store
+from lookalike.pipeline.descriptions import describe_builds, describe_experiments, describe_outcome, describe_status
+from lookalike.pipeline.garbage import clear
+from lookalike.pipeline.maintenance import list_builds, list_experiments, roll_back, verify
+from lookalike.pipeline.publishing import RefusedBuildError, find_status, publish, record_experiment, refuse_if_shrunken
+from lookalike.store.artifacts import Store
+from lookalike.store.events import append_event, find_build, make_current, read_current, read_event, read_events
+from lookalike.store.manifests import MANIFEST, read_manifest
 from tests.staged import config_of, staged
 
 # Written by version 0.1.0: one build, then a second one, then a refusal of the second one for a higher threshold.
@@ -323,7 +323,7 @@ def test_what_is_current_is_published_even_if_all_events_are_gone(store):
 
 def test_a_kill_between_event_and_current_leaves_a_whole_history(store, monkeypatch):
     first = published(store, 1)
-    monkeypatch.setattr("lookalike.publishing.make_current", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("lookalike.pipeline.publishing.make_current", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         published(store, 2)
     monkeypatch.undo()

@@ -5,14 +5,14 @@ import sys
 import pytest
 import torch
 
-from lookalike.config import LookalikeConfig
-from lookalike.config_loading import load_config
-from lookalike.embedding import embed_all
+from lookalike.config.loading import load_config
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
-from lookalike.preflight import check_before_start
-from lookalike.stages import STAGES
-from lookalike.training import fine_tune
+from lookalike.pipeline.preflight import check_before_start
+from lookalike.pipeline.registry import STAGES
+from lookalike.stages.embed_all import embed_all
+from lookalike.stages.fine_tune import fine_tune
 from lookalike.training.losses import make_loss
 from tests.tiny_model import make_dataset, tiny_training_config
 

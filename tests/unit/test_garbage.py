@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import garbage
 from lookalike.errors import ArtifactError
-from lookalike.garbage import clear, find_garbage, size_bytes
-from lookalike.maintenance import roll_back, verify
-from lookalike.publishing import RefusedBuildError, publish, record_experiment
+from lookalike.pipeline import garbage
+from lookalike.pipeline.garbage import clear, find_garbage, size_bytes
+from lookalike.pipeline.maintenance import roll_back, verify
+from lookalike.pipeline.publishing import RefusedBuildError, publish, record_experiment
 from lookalike.search.searcher import _hold_build
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.staged import config_of, staged
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from lookalike.config import EvaluationConfig
-from lookalike.evaluation.gate import Baseline, Reached, gate_problems
+from lookalike.config.sections import EvaluationConfig
+from lookalike.pipeline.gate import Baseline, Reached, gate_problems
 
 REJECTS = "120 files were rejected: /root/rejects.parquet"
 LABELLED = {"accuracy": 0.95, "precision_at_10": 0.94, "map": 0.92}

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike import image_modes, images
 from lookalike.errors import ImageError
-from lookalike.images import convert_image, file_behind, open_image, probe_image, read_image_file, verify_image
-from lookalike.pillow_warnings import quiet_pillow
+from lookalike.images import modes as image_modes
+from lookalike.images import reading as images
+from lookalike.images.pillow_warnings import quiet_pillow
+from lookalike.images.reading import convert_image, file_behind, open_image, probe_image, read_image_file, verify_image
 from tests import corpus
 
 COLOURS = corpus.colour_images()
@@ -108,7 +109,7 @@ _OPEN_ALL_BOMBS = """
 import resource, sys
 from pathlib import Path
 from lookalike.errors import ImageError
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 open_image(Path(sys.argv[1]) / "warm-up.png")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path(sys.argv[1]).glob("*.bomb")):
@@ -215,7 +216,7 @@ def test_floating_point_grey_is_stretched_whatever_its_range():
 
 
 def test_importing_images_loads_no_heavy_module():
-    script = "import sys, lookalike.images; print({'torch', 'numpy', 'pyarrow', 'timm'} & set(sys.modules))"
+    script = "import sys, lookalike.images.reading; print({'torch', 'numpy', 'pyarrow', 'timm'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 

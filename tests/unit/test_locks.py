@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import locks
 from lookalike.errors import ArtifactError
-from lookalike.locks import exclusive_lock, hold_shared, shared_lock, try_exclusive
+from lookalike.store import locks
+from lookalike.store.locks import exclusive_lock, hold_shared, shared_lock, try_exclusive
 
 
 def hold(root: Path, name: str, shared: bool, ready, release) -> None:
@@ -81,7 +81,7 @@ def test_who_waits_is_told_for_what_and_gets_the_lock_in_the_end(tmp_path, caplo
             return True
 
         caplog.handler.addFilter(on_message)
-        with caplog.at_level("INFO", "lookalike.locks"), exclusive_lock(tmp_path, "a", waiting_for="embed_all"):
+        with caplog.at_level("INFO", "lookalike.store.locks"), exclusive_lock(tmp_path, "a", waiting_for="embed_all"):
             assert "another process is making embed_all; waiting for it" in caplog.text
         caplog.handler.removeFilter(on_message)
 
@@ -137,7 +137,7 @@ def test_a_system_without_flock_is_one_clear_line(tmp_path):
     script = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from pathlib import Path\n"
-        "import lookalike.store, lookalike.search.sources, lookalike.locks as locks\n"
+        "import lookalike.store.artifacts, lookalike.search.sources, lookalike.store.locks as locks\n"
         f"root = Path({str(tmp_path)!r})\n"
         "assert locks.hold_shared(root, 'a') is None\n"
         "with locks.exclusive_lock(root, 'a', waiting_for='a'): pass\n"

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import ArtifactError
-from lookalike.events import append_event, make_current, publications, read_current, read_events
-from lookalike.garbage import clear, find_garbage
-from lookalike.locks import shared_lock
-from lookalike.maintenance import list_builds, roll_back, verify
-from lookalike.manifests import MANIFEST
+from lookalike.pipeline.garbage import clear, find_garbage
+from lookalike.pipeline.maintenance import list_builds, roll_back, verify
 from lookalike.search import Searcher
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
+from lookalike.store.events import append_event, make_current, publications, read_current, read_events
+from lookalike.store.locks import shared_lock
+from lookalike.store.manifests import MANIFEST
 from tests.tiny_build import folder_source, run_build
 from tests.tiny_model import make_images
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lookalike import color_profiles, png_metadata
-from lookalike.images import open_image, verify_image
+from lookalike.images import color_profiles, png_metadata
+from lookalike.images.reading import open_image, verify_image
 from tests import corpus
 from tests.tiff_writer import tiff_of
 

@@ -10,15 +10,15 @@ from PIL import Image
 from torch import nn
 
 from flows.cli import main
-from lookalike import dry_run, preflight
-from lookalike.config import DatasetConfig, LookalikeConfig
-from lookalike.config_loading import load_config
-from lookalike.dataset import download_dataset
+from lookalike.config.loading import load_config
+from lookalike.config.sections import DatasetConfig, LookalikeConfig
 from lookalike.dataset.synthetic.compose import DRAWINGS
 from lookalike.errors import ConfigError, DatasetError, LookalikeError
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh import HyperplaneLSH, LSHashIndex, tune_lsh
 from lookalike.network.backbones import Body
+from lookalike.pipeline import dry_run, preflight
+from lookalike.stages.download_dataset import download_dataset
 from tests.tiny_build import TINY_SETTINGS
 
 # Three labels: cat, house, sailboat.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.descriptions import describe_result
+from lookalike.pipeline.descriptions import describe_result
 from lookalike.printable import PrintableFormatter, escape_unencodable, json_text, printable, printable_lines
 from lookalike.search import Neighbor, QueryResult
 from lookalike.search.page import render_page

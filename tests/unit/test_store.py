@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike.errors import ArtifactError
-from lookalike.store import MANIFEST, StepSpec, Store
+from lookalike.store.artifacts import MANIFEST, StepSpec, Store
 
 
 def spec(**changes) -> StepSpec:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import ImageError
-from lookalike.images import open_image, probe_image, verify_image
+from lookalike.images.reading import open_image, probe_image, verify_image
 from tests import corpus
 from tests.tiff_writer import tiff_of
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lookalike.comparison import comparison_table, save_comparison
-from lookalike.config_loading import load_config
-from lookalike.descriptions import describe_builds, describe_outcome, describe_result, describe_status
-from lookalike.maintenance import list_builds, verify
+from lookalike.config.loading import load_config
 from lookalike.photos import PHOTOS_CONFIG, how_to_ask, index_settings
-from lookalike.preflight import check_before_start
-from lookalike.publishing import find_status
+from lookalike.pipeline.comparison import comparison_table, save_comparison
+from lookalike.pipeline.descriptions import describe_builds, describe_outcome, describe_result, describe_status
+from lookalike.pipeline.maintenance import list_builds, verify
+from lookalike.pipeline.preflight import check_before_start
+from lookalike.pipeline.publishing import find_status
+from lookalike.pipeline.registry import find_stages, run_stage
 from lookalike.search import Searcher
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
-from lookalike.stages import find_stages, run_stage
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 from tests.tiny_build import folder_source, run_build
 from tests.tiny_model import make_images
 
@@ -100,7 +100,7 @@ def test_answers_have_empty_labels_and_are_captioned_by_their_files(built):
 
 
 def test_the_stored_label_is_an_empty_text(built):
-    from lookalike.embedding import load_embeddings
+    from lookalike.embedding.table import load_embeddings
 
     root, _, outcome = built
     assert set(load_embeddings(root / outcome["artifacts"]["embed_all"]).table["label"].to_pylist()) == {""}

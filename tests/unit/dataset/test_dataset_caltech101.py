@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lookalike.config import DatasetConfig, Mirror
-from lookalike.dataset import download_dataset, open_dataset, source_fingerprint
+from lookalike.config.sections import DatasetConfig, Mirror
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError, DownloadError
+from lookalike.stages.download_dataset import download_dataset, source_fingerprint
 from tests.conftest import CALTECH101_ARCHIVE
 from tests.servers import LocalServer, content, html, status
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lookalike.config import DatasetConfig
-from lookalike.config_loading import load_config
-from lookalike.dataset import download_dataset, source_fingerprint
+from lookalike.config.loading import load_config
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.listing import ARTIFACTS, EXCLUDED, HIDDEN, is_hidden, list_files
 from lookalike.errors import ConfigError, DatasetError
+from lookalike.stages.download_dataset import download_dataset, source_fingerprint
 
 NOT_OURS = (
     ".git/objects/ab/cd.png",

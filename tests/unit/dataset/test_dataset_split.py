@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.dataset.catalog import Row
+from lookalike.dataset.records import Row
 from lookalike.dataset.split import held_out_ids
 
 

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lookalike.config import DatasetConfig
-from lookalike.dataset import download_dataset, open_dataset, source_fingerprint
+from lookalike.config.sections import DatasetConfig
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError
-from lookalike.image_formats import IMAGE_SUFFIXES
+from lookalike.images.formats import IMAGE_SUFFIXES
+from lookalike.stages.download_dataset import download_dataset, source_fingerprint
 from tests import corpus
 
 

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from lookalike.config import DatasetConfig
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.synthetic.compose import DRAWINGS, draw_picture
 from lookalike.dataset.synthetic.generate import synthetic_labels, write_synthetic_images
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 
 
 def digests(folder):

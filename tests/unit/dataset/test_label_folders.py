@@ -2,10 +2,11 @@
 
 import pytest
 
-from lookalike.config import DatasetConfig
-from lookalike.dataset import check_folder, download_dataset, open_dataset
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.label_folders import UNLABELLED, label_of
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import DatasetError
+from lookalike.stages.download_dataset import check_folder, download_dataset
 from tests.unit.dataset.test_dataset_stage import image_bytes
 
 WITHOUT_LABELS = "set dataset.labels=none (configs/photos.yaml), or run `lookalike index "

@@ -1,8 +1,8 @@
 import pytest
 
-from lookalike.config import EmbeddingConfig
-from lookalike.embedding import embed_all
-from lookalike.training import fine_tune
+from lookalike.config.sections import EmbeddingConfig
+from lookalike.stages.embed_all import embed_all
+from lookalike.stages.fine_tune import fine_tune
 from tests.tiny_model import make_dataset, tiny_training_config
 
 

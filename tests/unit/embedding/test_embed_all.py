@@ -6,22 +6,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.config import DatasetConfig, EmbeddingConfig
-from lookalike.dataset import download_dataset, open_dataset
-from lookalike.embedding import (
-    Embedder,
-    embed_all,
-    load_embeddings,
-    load_metadata,
-    load_rows,
-    load_vector,
-    stage,
-)
+from lookalike.config.sections import DatasetConfig, EmbeddingConfig
+from lookalike.dataset.storage import open_dataset
+from lookalike.embedding import stage
 from lookalike.embedding.checks import TOLERANCE
+from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.shards import plan_shards
+from lookalike.embedding.table import load_embeddings, load_metadata, load_rows, load_vector
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, relative_difference
+from lookalike.stages.download_dataset import download_dataset
+from lookalike.stages.embed_all import embed_all
 from tests.tiny_model import make_images
 
 

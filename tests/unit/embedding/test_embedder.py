@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lookalike.config import EmbeddingConfig
-from lookalike.dataset import open_dataset
-from lookalike.embedding import Embedder, embed_all, load_embeddings
+from lookalike.config.sections import EmbeddingConfig
+from lookalike.dataset.storage import open_dataset
+from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.hook import HookedNetwork
+from lookalike.embedding.table import load_embeddings
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
-from lookalike.images import open_image
-from lookalike.training import fine_tune
+from lookalike.images.reading import open_image
+from lookalike.stages.embed_all import embed_all
+from lookalike.stages.fine_tune import fine_tune
 from tests.tiny_model import tiny_training_config
 
 pytestmark = pytest.mark.draws

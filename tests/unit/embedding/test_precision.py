@@ -5,18 +5,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.config import DatasetConfig, EmbeddingConfig
-from lookalike.config_loading import load_config
-from lookalike.dataset import download_dataset, open_dataset
-from lookalike.embedding import Embedder, embed_all, load_embeddings, precision
+from lookalike.config.loading import load_config
+from lookalike.config.sections import DatasetConfig, EmbeddingConfig
+from lookalike.dataset.storage import open_dataset
+from lookalike.embedding import precision
 from lookalike.embedding.checks import MIN_OVERLAP, TOLERANCE, Bf16Check, check_bf16, compare_neighbors
+from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.model import EmbeddingModel, TorchRunner
 from lookalike.embedding.precision import Rates, measure_rates
+from lookalike.embedding.table import load_embeddings
 from lookalike.errors import EmbeddingError
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from lookalike.network import inference
 from lookalike.network.inference import CompiledNetwork, relative_difference
-from lookalike.training import fine_tune
+from lookalike.stages.download_dataset import download_dataset
+from lookalike.stages.embed_all import embed_all
+from lookalike.stages.fine_tune import fine_tune
 from tests.conftest import CALTECH101_ARCHIVE
 from tests.tiny_model import tiny_training_config
 

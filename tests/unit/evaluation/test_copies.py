@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.config import EvaluationConfig
-from lookalike.evaluation.gate import Baseline, Reached, gate_problems
+from lookalike.config.sections import EvaluationConfig
 from lookalike.evaluation.quality import judge_copies
 from lookalike.evaluation.ranking import copy_ranks
+from lookalike.pipeline.gate import Baseline, Reached, gate_problems
 from tests.unit.evaluation.test_quality import MeanBrightness, material
 
 EYE = np.eye(4, dtype=np.float32)

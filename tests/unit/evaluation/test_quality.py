@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.config import EvaluationConfig
+from lookalike.config.sections import EvaluationConfig
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.material import Material
 from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen

@@ -5,7 +5,7 @@ import tarfile
 import httpx
 import pytest
 
-from lookalike.config import Mirror
+from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
 from lookalike.fetch.download import download_file
 from tests.servers import LocalServer, content, html, in_turn, lying_length, redirect, silent, status, without_length

@@ -11,11 +11,11 @@ import threading
 import pytest
 from PIL import Image
 
-from lookalike.config import QueryConfig
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import DownloadError, ImageError
 from lookalike.fetch.addresses import is_public, parse_address
 from lookalike.fetch.image import fetch_image_bytes
-from lookalike.images import open_image
+from lookalike.images.reading import open_image
 from tests.servers import (
     LocalServer,
     content,

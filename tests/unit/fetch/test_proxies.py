@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.config import Mirror
+from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
 from lookalike.fetch.download import download_file
 from lookalike.fetch.proxies import check_proxy, keep_loopback_direct

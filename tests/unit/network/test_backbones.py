@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lookalike.config_loading import load_config
+from lookalike.config.loading import load_config
 from lookalike.errors import ConfigError, ModelError
 from lookalike.network import backbones
 from lookalike.network.backbones import backbone_names, build_body, find_backbone

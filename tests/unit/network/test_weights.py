@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lookalike.config import TrainingConfig
+from lookalike.config.sections import TrainingConfig
 from lookalike.errors import ConfigError, ModelError
 from lookalike.network.backbones import find_backbone
 from lookalike.network.weights import assign_tensors, check_weights, load_weights, read_checkpoint

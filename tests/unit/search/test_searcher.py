@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.embedding import load_vector
+from lookalike.embedding.table import load_vector
 from lookalike.errors import ImageError
-from lookalike.locks import try_exclusive
 from lookalike.search import Searcher
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
+from lookalike.store.locks import try_exclusive
 from tests.servers import LocalServer, content
 
 CASES = Path(__file__).parents[2] / "data" / "images"
@@ -106,7 +106,7 @@ def test_one_bad_query_does_not_spoil_the_others(searcher, tmp_path, monkeypatch
 
 _QUERY_WITHOUT_RIGHTS = """
 import os, sys
-from lookalike.config import QueryConfig
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import ImageError
 from lookalike.search.sources import read_query
 if os.geteuid() == 0:  # Who may read everything.

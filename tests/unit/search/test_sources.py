@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lookalike.config import QueryConfig
+from lookalike.config.sections import QueryConfig
 from lookalike.errors import DownloadError, ImageError
-from lookalike.pillow_warnings import quiet_pillow
+from lookalike.images.pillow_warnings import quiet_pillow
 from lookalike.search.sources import image_id_of, is_one_source, name_of, read_query
 from tests import corpus
 from tests.servers import LocalServer, content

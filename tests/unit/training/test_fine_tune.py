@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from lookalike.config import DatasetConfig
-from lookalike.dataset import download_dataset, open_dataset
+from lookalike.config.sections import DatasetConfig
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.network.model_folder import load_model
-from lookalike.training import check_backbone, fine_tune
+from lookalike.stages.download_dataset import download_dataset
+from lookalike.stages.fine_tune import fine_tune
+from lookalike.training.checks import check_backbone
 from lookalike.training.context import labelled_images
 from tests.tiny_model import LABELS, make_images, tiny_training_config
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lookalike.dataset import open_dataset
+from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
 from lookalike.network.head import Head, SeededDropout

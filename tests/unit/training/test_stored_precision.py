@@ -14,7 +14,7 @@ from lookalike.files import sha256_of_file
 from lookalike.network.backbones import Backbone
 from lookalike.network.description import check_fp32
 from lookalike.network.model_folder import HeadShape, load_model, save_model
-from lookalike.training import fine_tune
+from lookalike.stages.fine_tune import fine_tune
 from tests.tiny_model import tiny_training_config
 
 OTHERS = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64", torch.float8_e4m3fn: "F8_E4M3"}

@@ -8,7 +8,8 @@ from torch import nn
 
 from lookalike.network.head import Head
 from lookalike.network.model_folder import load_model
-from lookalike.training import fine_tune, loop, precision
+from lookalike.stages.fine_tune import fine_tune
+from lookalike.training import loop, precision
 from lookalike.training.precision import PrecisionChoice, choose_precision, faster_precision
 from lookalike.training.replicas import replicated
 from tests.tiny_model import tiny_training_config

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.config import IndexConfig
+from lookalike.config.sections import IndexConfig
 from lookalike.embedding.table import EmbeddingTable, load_embeddings
 from lookalike.files import write_json_atomic
 from lookalike.lsh import HyperplaneLSH, LSHashIndex, VectorIndex, tune_lsh

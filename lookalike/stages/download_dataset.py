@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import DatasetConfig
+from lookalike.config.sections import DatasetConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.archive import require_archive
-from lookalike.dataset.catalog import Reject, inspect_files
+from lookalike.dataset.catalog import inspect_files
 from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.labels import check_excluded_labels
 from lookalike.dataset.listing import FoundFile, Listing, list_files
+from lookalike.dataset.records import Reject
 from lookalike.dataset.split import held_out_ids
 from lookalike.dataset.storage import IMAGES_FOLDER, REJECTS_NAME, DatasetSummary, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION

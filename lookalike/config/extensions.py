@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import TrainingConfig
+from lookalike.config.sections import TrainingConfig
 from lookalike.errors import ConfigError
 from lookalike.files import sha256_of_file
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lookalike.config import DatasetConfig
-from lookalike.evaluation.gate import LABELLED_FIGURES, UNLABELLED_FIGURES, Baseline, Reached, has_fallen
-from lookalike.events import Build, Event
+from lookalike.config.sections import DatasetConfig
+from lookalike.pipeline.gate import LABELLED_FIGURES, UNLABELLED_FIGURES, Baseline, Reached, has_fallen
+from lookalike.store.events import Build, Event
 
 # Settings that ask a collection other questions, so that the figures cannot be compared.
 _QUESTIONS = ("seed", "valid_fraction", "labels", "label_level")

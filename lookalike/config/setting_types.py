@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from lookalike.config.schedules import checked_cron, checked_timezone
 from lookalike.files import user_path
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
-from lookalike.schedules import checked_cron, checked_timezone
 
 
 def _storable(text: str) -> str:

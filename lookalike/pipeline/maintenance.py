@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import ArtifactError, LookalikeError
-from lookalike.events import (
+from lookalike.files import sha256_of_file
+from lookalike.pipeline.garbage import size_bytes
+from lookalike.store.artifacts import Store
+from lookalike.store.events import (
     FIGURES,
     Build,
     Event,
@@ -18,11 +21,8 @@ from lookalike.events import (
     read_event,
     read_events,
 )
-from lookalike.files import sha256_of_file
-from lookalike.garbage import size_bytes
-from lookalike.locks import exclusive_lock, shared_lock
-from lookalike.manifests import MANIFEST, damaged_files, read_manifest
-from lookalike.store import Store
+from lookalike.store.locks import exclusive_lock, shared_lock
+from lookalike.store.manifests import MANIFEST, damaged_files, read_manifest
 
 _SAMPLED_IMAGES = 32
 
@@ -181,8 +181,8 @@ def _problems_of_build(store: Store, build: Build, deep: bool) -> Iterator[str]:
         if not (store.root / folder).is_dir():
             yield f"the published build lacks {folder} ({step})"
             return
-    from lookalike.dataset import open_dataset
-    from lookalike.embedding import load_rows
+    from lookalike.dataset.storage import open_dataset
+    from lookalike.embedding.table import load_rows
     from lookalike.lsh import load_index
 
     dataset = open_dataset(store.root / build.artifacts["download_dataset"])

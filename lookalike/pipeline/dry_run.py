@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lookalike.config import TrainingConfig
+from lookalike.config.sections import TrainingConfig
 from lookalike.embedding.hook import PLACES, find_layer
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone

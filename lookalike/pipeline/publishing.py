@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from lookalike.baseline import baseline_of, collection_of
-from lookalike.code_version import installed_version
-from lookalike.config import LookalikeConfig
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ArtifactError, LookalikeError, QualityGateError
-from lookalike.evaluation.gate import gate_problems, shrinkage_problems
-from lookalike.events import Build, append_event, make_current, read_current, read_events
 from lookalike.files import digest_of
-from lookalike.locks import exclusive_lock
-from lookalike.stages import StageResult, find_stages
-from lookalike.store import Store
+from lookalike.pipeline.baseline import baseline_of, collection_of
+from lookalike.pipeline.code_version import installed_version
+from lookalike.pipeline.gate import gate_problems, shrinkage_problems
+from lookalike.pipeline.registry import StageResult, find_stages
+from lookalike.store.artifacts import Store
+from lookalike.store.events import Build, append_event, make_current, read_current, read_events
+from lookalike.store.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 

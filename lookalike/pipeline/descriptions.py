@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.figures import absences, describe_quality
-from lookalike.garbage import Garbage
+from lookalike.evaluation.figures import absences, describe_quality
+from lookalike.pipeline.garbage import Garbage
+from lookalike.pipeline.registry import StageResult
 from lookalike.printable import printable
 from lookalike.search.results import QueryResult
-from lookalike.stages import StageResult
 
 
 def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:

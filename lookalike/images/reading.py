@@ -14,12 +14,12 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from lookalike import png_metadata
-from lookalike.color_profiles import MAX_PROFILE_BYTES
 from lookalike.errors import ImageError
-from lookalike.image_formats import HEAD_BYTES, READABLE_FORMATS, describe_content, image_format
-from lookalike.image_modes import to_rgb
-from lookalike.pillow_warnings import quiet_pillow
+from lookalike.images import png_metadata
+from lookalike.images.color_profiles import MAX_PROFILE_BYTES
+from lookalike.images.formats import HEAD_BYTES, READABLE_FORMATS, describe_content, image_format
+from lookalike.images.modes import to_rgb
+from lookalike.images.pillow_warnings import quiet_pillow
 
 # Holds every telephone photograph up to 108 megapixels, and keeps the two copies that a conversion
 # needs (4 bytes a pixel each) below one gigabyte.
@@ -162,7 +162,7 @@ def _pillow_file(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 def _tiff_file(data: bytes) -> ImageFile.ImageFile:
     # Only here, since few collections hold a TIFF, and this needs Pillow's whole reader of them.
-    from lookalike import tiff_samples
+    from lookalike.images import tiff_samples
 
     try:
         tags = tiff_samples.read_tags(data)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.config import EvaluationConfig
-from lookalike.dataset import Dataset, open_dataset
-from lookalike.embedding import Embedder, load_embeddings
+from lookalike.config.sections import EvaluationConfig
+from lookalike.dataset.storage import Dataset, open_dataset
+from lookalike.embedding.embedder import Embedder
+from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
 from lookalike.evaluation.material import Material, gather

@@ -1,12 +1,12 @@
 """The five stages as the store sees them: what each reads, which settings and code decide it, how it is built.
 
-A stage's config section, task file, logic and artifact folder go together:
+A stage's task, its module in `lookalike/stages/` and its artifact folder have its name; so does its section:
 
-    dataset     download_dataset   lookalike.dataset      -> catalog of images, split
-    training    fine_tune          lookalike.training     -> network
-    embedding   embed_all          lookalike.embedding    -> one vector an image
-    index       build_lsh          lookalike.lsh          -> hash index
-    evaluation  evaluate_recall    lookalike.evaluation   -> figures
+    dataset     download_dataset   -> catalog of images, split
+    training    fine_tune          -> network
+    embedding   embed_all          -> one vector per image
+    index       build_lsh          -> hash index
+    evaluation  evaluate_recall    -> figures
 """
 
 import logging
@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike.code_version import code_version
-from lookalike.config import EvaluationConfig, LookalikeConfig
+from lookalike.config.extensions import extension_digests
+from lookalike.config.sections import EvaluationConfig, LookalikeConfig
 from lookalike.errors import ArtifactError
-from lookalike.extensions import extension_digests
 from lookalike.files import read_json
-from lookalike.store import ArtifactReference, StepSpec, Store
+from lookalike.pipeline.code_version import code_version
+from lookalike.store.artifacts import ArtifactReference, StepSpec, Store
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ class Stage:
 
     name: str
     inputs: tuple[str, ...]
-    logic: str
     libraries: tuple[str, ...]
     settings: Callable[[LookalikeConfig], dict[str, Any]]
     build: Callable[[LookalikeConfig, Folders, Path, Path], Mapping[str, Any]]
@@ -49,7 +48,7 @@ class Stage:
 
     def version(self) -> str:
         """The version of the code that this stage runs, libraries included."""
-        return code_version((self.logic,), self.libraries)
+        return code_version((f"lookalike.stages.{self.name}",), self.libraries)
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _kept_model(store: Store, config: LookalikeConfig, dataset_folder: Path) -> 
 
 
 def _knows_all_labels(store: Store, config: LookalikeConfig, current: Mapping[str, Any], dataset_folder: Path) -> bool:
-    from lookalike.dataset import open_dataset
+    from lookalike.dataset.storage import open_dataset
 
     description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
     to_be_taught = set(open_dataset(dataset_folder).classes) - set(config.training.unseen_labels)
@@ -126,7 +125,7 @@ def _knows_all_labels(store: Store, config: LookalikeConfig, current: Mapping[st
 
 def _has_outgrown(store: Store, config: LookalikeConfig, current: Mapping[str, Any], dataset_folder: Path) -> bool:
     """Whether the collection is not the one of the current model, or has become several times as large."""
-    from lookalike.dataset import open_dataset
+    from lookalike.dataset.storage import open_dataset
     from lookalike.training.summary import COMPONENT_IMAGES
 
     now, before = config.dataset.model_dump(mode="json"), current["config"]["dataset"]
@@ -150,7 +149,7 @@ def _fine_tune_settings(config: LookalikeConfig) -> dict[str, Any]:
 
 
 def _dataset_settings(config: LookalikeConfig) -> dict[str, Any]:
-    from lookalike.dataset import source_fingerprint
+    from lookalike.stages.download_dataset import source_fingerprint
 
     return {
         **config.dataset.model_dump(mode="json"),
@@ -169,19 +168,19 @@ def _evaluation_settings(config: LookalikeConfig) -> dict[str, Any]:
 
 
 def _download_dataset(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
-    from lookalike.dataset import download_dataset
+    from lookalike.stages.download_dataset import download_dataset
 
     return asdict(download_dataset(config.dataset, folder, root / "downloads", root))
 
 
 def _fine_tune(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
-    from lookalike.training import fine_tune
+    from lookalike.stages.fine_tune import fine_tune
 
     return asdict(fine_tune(config.training, inputs["download_dataset"], folder))
 
 
 def _embed_all(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
-    from lookalike.embedding import embed_all
+    from lookalike.stages.embed_all import embed_all
 
     # Vectors that other code computed may be other vectors.
     earlier = Store(root).finished_folders("embed_all", STAGES["embed_all"].version())
@@ -191,13 +190,13 @@ def _embed_all(config: LookalikeConfig, inputs: Folders, folder: Path, root: Pat
 
 
 def _build_lsh(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
-    from lookalike.lsh.stage import build_lsh
+    from lookalike.stages.build_lsh import build_lsh
 
     return build_lsh(config.index, inputs["embed_all"], folder)
 
 
 def _evaluate_recall(config: LookalikeConfig, inputs: Folders, folder: Path, root: Path) -> Mapping[str, Any]:
-    from lookalike.evaluation import evaluate_recall
+    from lookalike.stages.evaluate_recall import evaluate_recall
 
     return evaluate_recall(config.evaluation, inputs, folder)
 
@@ -205,11 +204,16 @@ def _evaluate_recall(config: LookalikeConfig, inputs: Folders, folder: Path, roo
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("download_dataset", (), "lookalike.dataset", ("pillow",), _dataset_settings, _download_dataset),
+        Stage(
+            "download_dataset",
+            (),
+            ("pillow",),
+            _dataset_settings,
+            _download_dataset,
+        ),
         Stage(
             "fine_tune",
             ("download_dataset",),
-            "lookalike.training",
             (*_NUMERIC_LIBRARIES, "fastai"),
             _fine_tune_settings,
             _fine_tune,
@@ -218,7 +222,6 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "embed_all",
             ("download_dataset", "fine_tune"),
-            "lookalike.embedding",
             _NUMERIC_LIBRARIES,
             _embedding_settings,
             _embed_all,
@@ -227,7 +230,6 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "build_lsh",
             ("embed_all",),
-            "lookalike.lsh.stage",
             ("numpy",),
             lambda config: config.index.model_dump(mode="json"),
             _build_lsh,
@@ -235,7 +237,6 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "evaluate_recall",
             ("download_dataset", "fine_tune", "embed_all", "build_lsh"),
-            "lookalike.evaluation",
             _NUMERIC_LIBRARIES,
             _evaluation_settings,
             _evaluate_recall,

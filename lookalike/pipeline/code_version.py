@@ -13,10 +13,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGE = "lookalike"
-_PACKAGE_FOLDER = Path(__file__).parent
-# What these do cannot change a stage's output: messages, progress, and settings, which count by value.
+_PACKAGE_FOLDER = Path(__file__).parents[1]
+# What these do cannot change a stage's output: messages, progress, settings (which count by value), and what only
+# draws or describes a result.
 _NEUTRAL_MODULES = frozenset(
-    f"{_PACKAGE}.{name}" for name in ("errors", "progress", "config", "config_loading", "files", "code_version")
+    f"{_PACKAGE}.{name}"
+    for name in (
+        "errors",
+        "files",
+        "limits",
+        "printable",
+        "progress",
+        "config.loading",
+        "config.plain_yaml",
+        "config.schedules",
+        "config.sections",
+        "config.setting_types",
+        "evaluation.figures",
+        "evaluation.report",
+        "training.history",
+    )
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lookalike.color_profiles import to_srgb
+from lookalike.images.color_profiles import to_srgb
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 
 from lookalike.errors import ArtifactError
-from lookalike.events import Event, publications, read_current, read_events
 from lookalike.files import TEMPORARY_PREFIX
-from lookalike.locks import try_exclusive
-from lookalike.manifests import MANIFEST, read_manifest
-from lookalike.stages import STAGES
-from lookalike.store import PARTIAL, Store
+from lookalike.pipeline.registry import STAGES
+from lookalike.store.artifacts import PARTIAL, Store
+from lookalike.store.events import Event, publications, read_current, read_events
+from lookalike.store.locks import try_exclusive
+from lookalike.store.manifests import MANIFEST, read_manifest
 
 logger = logging.getLogger(__name__)
 

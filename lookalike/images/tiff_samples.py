@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from lookalike.image_modes import to_eight_bits, value_range
+from lookalike.images.modes import to_eight_bits, value_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

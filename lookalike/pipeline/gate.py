@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lookalike.config import EvaluationConfig
+from lookalike.config.sections import EvaluationConfig
 
 # A collection without labels has none of the first three figures, and is held to the last one instead.
 LABELLED_FIGURES = ("accuracy", "precision_at_10", "map")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import IndexConfig, LookalikeConfig
+from lookalike.config.sections import IndexConfig, LookalikeConfig
 from lookalike.errors import ArtifactError, ConfigError
-from lookalike.store import Store
+from lookalike.store.artifacts import Store
 
 _LSHASH3_BYTES_A_VECTOR = 16_000
 
@@ -33,8 +33,8 @@ def check_used_labels(config: LookalikeConfig, dataset_folder: Path) -> None:
 
     This is for a source that had to be downloaded before its labels were known.
     """
-    from lookalike.dataset import open_dataset
     from lookalike.dataset.labels import check_used_labels, names_labels
+    from lookalike.dataset.storage import open_dataset
 
     if names_labels(config):
         check_used_labels(config, open_dataset(dataset_folder).classes)
@@ -51,8 +51,8 @@ def check_root(root: Path) -> None:
 
 
 def _check(config: LookalikeConfig) -> None:
-    from lookalike.dataset import check_folder, source_fingerprint
-    from lookalike.training import check_backbone
+    from lookalike.stages.download_dataset import check_folder, source_fingerprint
+    from lookalike.training.checks import check_backbone
 
     _check_root_is_apart(config)
     source = source_fingerprint(config.dataset, config.artifacts.root)
@@ -61,7 +61,7 @@ def _check(config: LookalikeConfig) -> None:
     _check_index(config.index, _image_count(config, source))
     if not _has_proven_network(config):
         check_backbone(config.training)
-        from lookalike.dry_run import check_network
+        from lookalike.pipeline.dry_run import check_network
 
         check_network(config.training, config.embedding.layer)
     check_root(config.artifacts.root)

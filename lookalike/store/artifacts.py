@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import ArtifactError
-from lookalike.events import current_record, read_current
 from lookalike.files import (
     TEMPORARY_PREFIX,
     digest_of,
@@ -37,8 +36,9 @@ from lookalike.files import (
     user_path,
     write_json_atomic,
 )
-from lookalike.locks import exclusive_lock
-from lookalike.manifests import FORMAT_VERSION, MANIFEST, damaged_files, read_manifest
+from lookalike.store.events import current_record, read_current
+from lookalike.store.locks import exclusive_lock
+from lookalike.store.manifests import FORMAT_VERSION, MANIFEST, damaged_files, read_manifest
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from lookalike.config import LookalikeConfig
+from lookalike.config.plain_yaml import load_plain_yaml
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 from lookalike.files import user_path
-from lookalike.plain_yaml import load_plain_yaml
 
 # Beside the sections: the file, relative to the one that says so, whose settings are the defaults of this one.
 _EXTENDS = "extends"

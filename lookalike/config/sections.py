@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lookalike.setting_types import (
+from lookalike.config.setting_types import (
     Bits,
     Cron,
     Fraction,

@@ -1,6 +1,6 @@
 """The README's configuration table, made from the models so that the two cannot differ.
 
-`python -m lookalike.config_table README.md` puts the table between the file's two markers; a test
+`python -m lookalike.config.table README.md` puts the table between the file's two markers; a test
 holds the README to it.
 """
 
@@ -12,9 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lookalike.config import LookalikeConfig
+from lookalike.config.sections import LookalikeConfig
 
-BEGIN = "<!-- configuration: begin (python -m lookalike.config_table README.md) -->"
+BEGIN = "<!-- configuration: begin (python -m lookalike.config.table README.md) -->"
 END = "<!-- configuration: end -->"
 
 

@@ -4,24 +4,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.config import TrainingConfig
-from lookalike.dataset import NO_LABEL, Dataset, open_dataset
+from lookalike.config.extensions import extension_digests
+from lookalike.config.sections import TrainingConfig
+from lookalike.dataset.records import NO_LABEL
+from lookalike.dataset.storage import Dataset, open_dataset
 from lookalike.errors import ConfigError, DatasetError
-from lookalike.extensions import extension_digests
 from lookalike.files import digest_of
 from lookalike.network.arithmetic import keep_freed_memory, own_torch_state
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
 from lookalike.network.model_folder import save_model
 from lookalike.network.weights import load_weights
 from lookalike.training.batches import LabelledImages
+from lookalike.training.checks import check_backbone
 from lookalike.training.context import labelled_images, prepare
 from lookalike.training.history import write_history
 from lookalike.training.steps import teach
 from lookalike.training.summary import TrainingSummary
 
 
-def run_fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> TrainingSummary:
-    """Train as configured and write the model folder; see `lookalike.training.fine_tune`."""
+def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> TrainingSummary:
+    """Train the network on a stored dataset and write it into `folder`; returns accuracy and seconds.
+
+    The folder gets `model.safetensors`, `model.json`, `history.csv` and, if there is an epoch, `training_curve.png`,
+    each whole or not at all. In order: the head learns on the frozen body's pooled features, which are computed once
+    (`frozen_epochs`); all layers learn together (`unfrozen_epochs`); the body is mixed with its initial
+    weights (`interpolation`); a fresh head learns on the final body's features (`final_head_epochs`). With no epochs
+    at all nothing is trained, and the accuracy is None.
+
+    Raises ConfigError for a wrong backbone or weights, ModelError if the weights cannot be had or do not
+    fit, DatasetError if the dataset cannot be trained on.
+    """
+    check_backbone(config)
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(dataset_folder)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.config import EmbeddingConfig
-from lookalike.dataset import Dataset, open_dataset
+from lookalike.config.sections import EmbeddingConfig
+from lookalike.dataset.storage import Dataset, open_dataset
 from lookalike.embedding.checks import Bf16Check, verify_rows
 from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
 from lookalike.embedding.model import EmbeddingModel, Runner
@@ -32,15 +32,27 @@ from lookalike.progress import progress_bar
 _REJECTS_NAMED_IN_ERROR = 3
 
 
-def run_embed_all(
+def embed_all(
     config: EmbeddingConfig,
     dataset_folder: Path,
     model_folder: Path,
     folder: Path,
-    earlier_folders: Sequence[Path],
-    max_failure_fraction: float,
+    earlier_folders: Sequence[Path] = (),
+    *,
+    max_failure_fraction: float = 0.05,
 ) -> EmbeddingSummary:
-    """Embed a whole dataset; see `lookalike.embedding.embed_all`."""
+    """Embed every image of a stored dataset into Parquet shards in `folder`; returns counts and speed.
+
+    The folder gets `network.xml` and `network.bin`, with which queries embed, `shards/embeddings-00000.parquet` and
+    so on, `rejects.parquet` and, last, `embedding.json`. Whole shards that an interrupted run of the same model and
+    dataset left in `folder` are kept. Rows are in the order of the catalog, and rows + rejects = rows of the catalog.
+    Afterwards a seeded sample of rows must match what torch and a forward hook make of their images. Vectors in
+    `earlier_folders` that the same model made of the same images are taken over.
+
+    Raises ConfigError if `embedding.layer` names no layer, ModelError if the model is damaged, EmbeddingError
+    if a larger share of the images than `max_failure_fraction` could not be read, those that the dataset
+    rejected included, or a check failed.
+    """
     dataset = open_dataset(dataset_folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = EmbeddingModel(model_folder, config.layer)

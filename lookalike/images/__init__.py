@@ -1,0 +1,1 @@
+"""From a file, bytes or pixels to an 8-bit RGB image."""
