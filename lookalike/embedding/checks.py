@@ -16,8 +16,9 @@ from lookalike.embedding.table import ROW_COLUMNS, SHARDS_FOLDER, read_shard, ve
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.network.inference import CONVERSION_TOLERANCE, relative_difference
 
-# Largest |stored - torch's| / |torch's|. fp32 keeps 7 digits, bf16 3, and both lose some of them layer by layer.
-TOLERANCE = {"fp32": CONVERSION_TOLERANCE, "bf16": 8e-2}
+# Largest |stored - torch's| / |torch's|. fp32 keeps 7 digits, bf16 3, and both lose some of them layer by layer. The
+# embedding of another image differs by 1 and more.
+TOLERANCE = {"fp32": CONVERSION_TOLERANCE, "bf16": 0.15}
 MIN_OVERLAP = 0.95
 MAX_PRECISION_DROP = 0.002
 _NEIGHBORS = 10

@@ -105,8 +105,8 @@ def _fetch_patiently(
 def _fetch(url: str, path: Path, stall_seconds: float, max_bytes: int) -> None:
     import httpx
 
-    check_proxy(url)
     try:
+        check_proxy(url)
         with (
             httpx.Client(follow_redirects=True, timeout=stall_seconds, headers=_HEADERS) as client,
             client.stream("GET", url) as response,

@@ -3,7 +3,6 @@
 import ctypes
 import logging
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,7 +11,6 @@ from typing import Literal, TypeVar
 
 import torch
 
-from lookalike.config.sections import Precision
 from lookalike.threads import ordered_map, resolve_workers
 
 logger = logging.getLogger(__name__)
@@ -21,13 +19,6 @@ Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 ResolvedPrecision = Literal["fp32", "bf16"]
 
-# bf16 has to beat fp32 clearly on matrix products, since the layers that are none gain nothing. Processors
-# that merely have the instructions can be slower with them (measured 0.55 on one); those built for it reach 4.
-_BF16_MIN_SPEEDUP = 1.5
-_PROBE_SIDE = 512
-# Without the instructions bf16 is emulated, a hundred times slower: one product tells, and more take seconds.
-_HOPELESS_SPEEDUP = 0.25
-_PROBE_REPEATS = 7
 # Emulated products of this side took 0.004 to 0.1 times the speed of fp32, those by instructions 0.5 and more.
 _TRIAL_SIDE = 256
 _TRIALS = 5
@@ -39,30 +30,6 @@ _LARGEST_MALLOPT_VALUE = 2**31 - 1
 def best_device() -> torch.device:
     """Return the GPU if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def resolve_precision(precision: Precision, device: torch.device | None = None) -> ResolvedPrecision:
-    """Return `fp32` or `bf16`; `auto` is bf16 where a measurement shows that this machine computes faster with it."""
-    if precision != "auto":
-        return precision
-    device = device or best_device()
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if bf16_speedup() >= _BF16_MIN_SPEEDUP else "fp32"
-
-
-@cache
-def bf16_speedup() -> float:
-    """Return how many times faster this processor multiplies matrices in bf16 than in fp32, median of a few tries."""
-    single = torch.ones(_PROBE_SIDE, _PROBE_SIDE)
-    half = single.bfloat16()
-    _product_seconds(single), _product_seconds(half)  # The first products set things up.
-    speedup = _product_seconds(single) / _product_seconds(half)
-    if speedup > _HOPELESS_SPEEDUP:
-        ratios = (_product_seconds(single) / _product_seconds(half) for _ in range(_PROBE_REPEATS))
-        speedup = statistics.median(ratios)
-    logger.info("bf16 matrix products run at %.2g times the speed of fp32", speedup)
-    return speedup
 
 
 def bf16_may_pay(device: torch.device) -> bool:

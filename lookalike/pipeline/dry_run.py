@@ -104,7 +104,9 @@ def _check_output(network: Network, size: int, layer: str) -> None:
     find_layer(network, layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with _explained(f"embedding.layer: {layer} gives no embedding"):
         network.body(torch.zeros(1, 3, size, size))
-    shape = tuple(getattr(outputs[-1], "shape", ())) if outputs else ()
+    if not outputs:
+        raise ConfigError(f"embedding.layer: {layer} gives no embedding: it is not run in a forward pass")
+    shape = tuple(getattr(outputs[-1], "shape", ()))
     if len(shape) not in PLACES or shape[0] != 1:
         raise ConfigError(
             f"embedding.layer: {layer} gives values of shape {shape} for an image, expected one vector or feature map"

@@ -77,8 +77,8 @@ def test_the_number_of_images_is_that_of_the_newest():
         ({"seed": 1}, True, False),
         ({"valid_fraction": 0.5}, True, False),
         ({"folder": "/others"}, False, False),
-        ({"source": "caltech101"}, False, False),
-        ({"source": "synthetic"}, False, False),
+        ({"source": "caltech101", "folder": None}, False, False),
+        ({"source": "synthetic", "folder": None}, False, False),
     ],
 )
 def test_what_is_the_same_collection(changes, same_images, same_figures):
@@ -89,7 +89,7 @@ def test_what_is_the_same_collection(changes, same_images, same_figures):
 @pytest.mark.parametrize(
     ("one", "other", "is_same"),
     [
-        ({"mirrors": ()}, {}, True),
+        ({"mirrors": ({"url": "https://example.org/a.zip"},)}, {}, True),
         ({"archive": "/a.zip"}, {}, True),
         ({"source": "synthetic"}, {"source": "synthetic", "valid_fraction": 0.3}, True),
         ({"source": "synthetic"}, {"source": "synthetic", "synthetic_labels": 3}, False),

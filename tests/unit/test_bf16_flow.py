@@ -71,7 +71,8 @@ def test_every_stored_tensor_is_fp32(flow):
 
 
 def test_embeddings_are_float32(flow):
-    shards = sorted(flow.folder("embed_all").glob("embeddings-*.parquet"))
+    shards = sorted(flow.folder("embed_all").glob("shards/embeddings-*.parquet"))
+    assert shards
     assert {str(pq.read_schema(shard).field("embedding").type.value_type) for shard in shards} == {"float"}
     assert load_embeddings(flow.folder("embed_all")).vectors.dtype == np.float32
 

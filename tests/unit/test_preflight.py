@@ -58,6 +58,11 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "training.dropout": ["1"],
     "training.batch_size": ["1", "many"],
     "dataset.max_pixels": ["0"],
+    "dataset.labels": ["maybe"],
+    "dataset.label_level": ["0"],
+    "dataset.follow_links": ["perhaps"],
+    "evaluation.copy_queries": ["-1"],
+    "evaluation.min_copy_recall_at_10": ["2"],
     "dataset.max_failure_fraction": ["2"],
     "training.frozen_epochs": ["-1", "1.5"],
     "training.frozen_learning_rate": ["0", "inf", "1e9"],
@@ -318,7 +323,7 @@ def test_a_network_that_needs_values_is_tried_on_the_processor(monkeypatch, is_b
 
 def test_a_layer_that_gives_no_vector_is_refused():
     config = load_config(None, [*SETTINGS, "training.backbone=timm:vit_tiny_patch16_224", "training.image_size=224"])
-    with pytest.raises(ConfigError, match=r"attn_drop gives no embedding: the hooked layer has run in no forward pass"):
+    with pytest.raises(ConfigError, match=r"attn_drop gives no embedding: it is not run in a forward pass"):
         dry_run.check_network(config.training, "body.blocks.0.attn.attn_drop")
 
 

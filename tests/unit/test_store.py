@@ -208,8 +208,7 @@ def test_a_relative_root_stays_where_it_was_when_the_process_moves(tmp_path, mon
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert store.root == tmp_path / "root"
     assert store.check(spec(), deep=True) == reference
-    store.write_build({"build_id": "b"}, publish=True)
-    assert (tmp_path / "root" / "current.json").is_file()
+    assert reference.folder.is_relative_to(tmp_path / "root")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

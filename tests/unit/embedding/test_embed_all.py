@@ -8,7 +8,6 @@ import pytest
 
 from lookalike.config.sections import DatasetConfig, EmbeddingConfig
 from lookalike.dataset.storage import open_dataset
-from lookalike.embedding import stage
 from lookalike.embedding.checks import TOLERANCE
 from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.shards import plan_shards
@@ -16,6 +15,7 @@ from lookalike.embedding.table import load_embeddings, load_metadata, load_rows,
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
 from lookalike.images.reading import open_image
 from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, relative_difference
+from lookalike.stages import embed_all as stage
 from lookalike.stages.download_dataset import download_dataset
 from lookalike.stages.embed_all import embed_all
 from tests.tiny_model import make_images

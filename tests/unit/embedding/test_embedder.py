@@ -82,9 +82,9 @@ def test_damaged_network_is_a_clear_error(model_folder, embeddings_folder, tmp_p
 
 def test_query_imports_neither_torch_nor_what_is_built_on_it(model_folder, embeddings_folder):
     code = (
-        "import sys; from pathlib import Path; from PIL import Image; import lookalike.embedding as e; "
-        "assert 'openvino' not in sys.modules; "
-        f"embedder = e.Embedder.open(Path({str(model_folder)!r}), Path({str(embeddings_folder)!r})); "
+        "import sys; from pathlib import Path; from PIL import Image; from lookalike.search import Searcher; "
+        "assert 'openvino' not in sys.modules; from lookalike.embedding.embedder import Embedder; "
+        f"embedder = Embedder.open(Path({str(model_folder)!r}), Path({str(embeddings_folder)!r})); "
         "embedder.embed_many([Image.effect_noise((50, 40), 60).convert('RGB')] * 9); "
         "print(sorted({'torch', 'fastai', 'timm', 'torchvision', 'matplotlib', 'prefect'} & set(sys.modules)))"
     )
@@ -148,4 +148,4 @@ def test_components_alone_are_embedded_as_torch_and_the_hook_define_them(dataset
     fine_tune(tiny_training_config(frozen_epochs=0, kept_units=16), dataset_folder, tmp_path / "model")
     config = EmbeddingConfig(layer="head.embedding", precision="fp32", verify_rows=24)
     embed_all(config, dataset_folder, tmp_path / "model", tmp_path / "embeddings")
-    assert load_embeddings(tmp_path / "embeddings").vectors.shape == (24, 16)
+    assert load_embeddings(tmp_path / "embeddings").vectors.shape == (open_dataset(dataset_folder).catalog.num_rows, 16)

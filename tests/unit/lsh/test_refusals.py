@@ -57,7 +57,7 @@ def test_bad_ids_are_refused(ids, error, message):
         ({"n_bits": 33}, ValueError, "got 33"),
         ({"n_tables": 1.5}, TypeError, "n_tables must be a whole number"),
         ({"n_tables": None}, ValueError, "n_bits and n_tables are needed"),
-        ({"probes": 0}, ValueError, "probes must be at least 1"),
+        ({"probes": 0}, ValueError, "probes must be between 1 and"),
         ({"seed": -1}, ValueError, "seed"),
         ({"metric": "manhattan"}, ValueError, "cosine, euclidean; got 'manhattan'"),
         ({"mean": np.ones(3)}, ValueError, "mean must have shape (4,)"),

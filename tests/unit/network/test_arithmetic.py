@@ -1,28 +1,13 @@
 import itertools
+import platform
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from lookalike.network import arithmetic
-from lookalike.network.arithmetic import keep_freed_memory, one_thread, parallel_batches, resolve_precision
+from lookalike.network.arithmetic import keep_freed_memory, one_thread, parallel_batches
 from lookalike.network.preprocessing import Preprocessing, center_square
-
-
-@pytest.mark.parametrize(("speedup", "precision"), [(0.55, "fp32"), (1.2, "fp32"), (4.0, "bf16")])
-def test_auto_precision_follows_the_measurement(monkeypatch, speedup, precision):
-    monkeypatch.setattr(arithmetic, "bf16_speedup", lambda: speedup)
-    assert resolve_precision("auto", torch.device("cpu")) == precision
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_named_precision_is_not_measured(monkeypatch, precision):
-    monkeypatch.setattr(arithmetic, "bf16_speedup", lambda: pytest.fail("measured"))
-    assert resolve_precision(precision) == precision
-
-
-def test_speedup_is_measured():
-    assert 0.0 < arithmetic.bf16_speedup() < 100.0
 
 
 @pytest.mark.parametrize(("speedup", "expected"), [(0.004, False), (0.1, False), (0.5, True), (3.0, True)])
@@ -38,8 +23,8 @@ def test_bf16_may_pay_unless_it_is_emulated(monkeypatch, speedup, expected):
 
 
 def test_freed_memory_is_kept_where_glibc_is():
-    assert keep_freed_memory() in {True, False}
-    assert keep_freed_memory() is keep_freed_memory()
+    has_glibc = platform.libc_ver()[0] == "glibc"
+    assert keep_freed_memory() is has_glibc
 
 
 def test_one_thread_restores_the_setting():
