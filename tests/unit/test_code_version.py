@@ -59,8 +59,8 @@ def test_library_versions_count():
     assert code_version(ENTRY, ("surely-not-installed",)) != code_version(ENTRY)
 
 
-# By stage and room, all modules whose change makes the stage stale. Anything new here costs a training or an embedding of
-# every collection: look whether it belongs there.
+# By stage and room, all modules whose change makes the stage stale. Anything new here costs a training or an embedding
+# of every collection: look whether it belongs there.
 MAY_MAKE_STALE = {
     "download_dataset": {
         "": "dataset images threads",
