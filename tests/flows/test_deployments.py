@@ -223,8 +223,15 @@ def test_a_schedule_starts_runs_by_serve_and_by_a_worker_and_their_log_says_all(
                 "next: lookalike query IMAGE --root",
             ):
                 assert sum(expected in line for line in log) == 1, (expected, log)
-            # Rebuilds of the tests below would be cancelled beside scheduled ones.
             client.pause_deployment(by_name[f"build/{name}"].id)
+
+        def is_idle(name: str) -> bool:
+            of_deployment = FlowRunFilter(deployment_id={"any_": [by_name[f"build/{name}"].id]})
+            return all(run.state.is_final() for run in client.read_flow_runs(flow_run_filter=of_deployment))
+
+        # Rebuilds of the tests below would be cancelled beside one that is still running.
+        for name in collections:
+            wait_for(lambda name=name: is_idle(name), f"the scheduled runs of build/{name} end")
 
 
 def test_runs_add_to_the_settings_of_their_deployment_and_keep_its_root(collections, tmp_path):
