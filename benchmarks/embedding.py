@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.embedding --images FOLDER [--backbone tf_efficientnet_lite0] [--count 640]
 
-FOLDER holds JPEG images in one sub-folder a label. The article's way: fp32, batch 64, one loop that decodes with
+FOLDER holds JPEG images in one sub-folder per label. The article's way: fp32, batch 64, one loop that decodes with
 Pillow, a hook whose output is appended to an array. Ours: the stage `embed_all` itself, in fp32 and in bf16, its files
 written. Weights are random, since they do not change the speed. Every way runs in a process of its own; the ways take
 turns, so that other load on the machine meets all of them alike; figures are medians.
@@ -198,7 +198,7 @@ def compare(images: Path, backbone: str, count: int) -> dict[str, object]:
 def main() -> None:
     """Run one way, or compare all and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, help="folder of JPEG images, one sub-folder a label")
+    parser.add_argument("--images", type=Path, help="folder of JPEG images, one sub-folder per label")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--count", type=int, default=640)
     parser.add_argument("--way", choices=sorted(WAYS), help=argparse.SUPPRESS)

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.training --images FOLDER [--labels 25] [--per-label 40] [--frozen-epochs 5]
 
-FOLDER holds JPEG images in one sub-folder a label, such as those of Caltech-101. The plain way is fastai's own:
+FOLDER holds JPEG images in one sub-folder per label, such as those of Caltech-101. The plain way is fastai's own:
 `vision_learner` on `ImageDataLoaders`, fp32, batch 64, frozen and then unfrozen. Ours is the stage `fine_tune`
 itself. Both start from the weights of the package, with the same images, split, epochs, batch size and rates; the
 accuracy of each is printed beside its seconds. The unfrozen stage runs for one epoch each way.

@@ -24,7 +24,7 @@ from tasks.states import with_named_states
 @flow(name="experiment", persist_result=False, validate_parameters=True)
 @with_named_states
 def experiment(config_files: list[str], settings: list[str] | None = None) -> list[dict[str, Any]]:
-    """Return one row a configuration, in order: name, error, build_id, steps, seconds, metrics.
+    """Return one row per configuration, in order: name, error, build_id, steps, seconds, metrics.
 
     A configuration that fails has `error` set and does not spoil the others. Each finished build is
     recorded under the name of its file, for `lookalike builds --experiments` and `lookalike query --build`.

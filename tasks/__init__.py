@@ -1,4 +1,4 @@
-"""Prefect tasks: one thin task a stage.
+"""Prefect tasks: one thin task per stage.
 
 Prefect reads its settings when it is first imported, so the project's defaults must be in place
 before. They stand here because every task and flow imports this package first; a value that the

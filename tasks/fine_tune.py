@@ -1,4 +1,4 @@
-"""Task fine_tune: teach the network the collection's labels."""
+"""Task fine_tune: fine-tune the network on the collection's labels."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE

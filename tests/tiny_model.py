@@ -27,7 +27,7 @@ def tiny_training_config(**changes) -> TrainingConfig:
 
 
 def make_images(folder: Path, per_label: int = 8) -> Path:
-    """Write noisy images whose color is their label, in one sub-folder a label."""
+    """Write noisy images whose color is their label, in one sub-folder per label."""
     rng = np.random.default_rng(0)
     for channel, label in enumerate(reversed(LABELS)):
         (folder / label).mkdir(parents=True)

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lookalike.config.plain_yaml import load_plain_yaml
+from lookalike.config.renamed import new_name, with_new_names
 from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 from lookalike.files import user_path
@@ -100,12 +101,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_sections())}), not one value")
     # A section whose keys are all commented out reads as null; it means "all defaults".
-    return {section: {} if keys is None and _section(section) else keys for section, keys in content.items()}
+    sections = {section: {} if keys is None and _section(section) else keys for section, keys in content.items()}
+    return with_new_names(sections, str(path))
 
 
 def _apply_override(values: dict[str, Any], override: str, origins: _Origins) -> None:
     name, equals, text = override.partition("=")
-    section, dot, key = name.strip().partition(".")
+    section, dot, key = new_name(name.strip(), "--set").partition(".")
     model = _section(section)
     if not (equals and section and (key if dot else _is_single(section))):
         raise ConfigError(f"--set expects section.key=value, got {_shown(override)}; for example index.n_bits=16")

@@ -122,7 +122,7 @@ class DatasetConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Stage fine_tune: the network, its initial weights, and how it is taught."""
+    """Stage fine_tune: the network, its initial weights, and how it is trained."""
 
     backbone: Text = Field(
         "resnet34",
@@ -138,20 +138,20 @@ class TrainingConfig(Section):
         "squish", description="squish keeps the whole image, crop keeps its aspect ratio and cuts the middle"
     )
     embedding_units: int = Field(512, ge=2, le=65_536, description="Width of the layer that becomes the embedding")
-    kept_units: int = Field(
+    pretrained_components: int = Field(
         0,
         ge=0,
-        description="Units of the layer `head.embedding` that are components of the body's features; the rest learn, "
-        "and count as far as the classifier is sure. Without any epochs all units may be components",
+        description="How many dimensions of `head.embedding` are fixed principal components of the body's features; the "
+        "others are trained, and scaled by the classifier's confidence",
     )
-    kept_share: Fraction = Field(0.5, description="Share of these units in the variance of `head.embedding`")
+    pretrained_share: Fraction = Field(0.5, description="Share of these dimensions in the variance of `head.embedding`")
     activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")
     classifier: Literal["linear", "cosine"] = Field(
         "linear", description="cosine scores classes by angle, which groups the embeddings of a class more tightly"
     )
     dropout: float = Field(0.25, ge=0.0, lt=1.0, description="Share of pooled features dropped while learning")
     # With one image alone, BatchNorm has nothing to compare it with.
-    batch_size: int = Field(64, ge=2, description="Images a training step")
+    batch_size: int = Field(64, ge=2, description="Images per training step")
     frozen_epochs: int = Field(5, ge=0, description="Epochs in which only the head learns")
     frozen_learning_rate: Rate = Field(1e-2, description="Largest rate of the frozen stage")
     unfrozen_epochs: int = Field(5, ge=0, description="Epochs in which all layers learn")
@@ -183,11 +183,11 @@ class TrainingConfig(Section):
     )
     unseen_labels: tuple[Text, ...] = Field(
         (),
-        description="Labels that the network is not taught; their images are embedded, indexed and judged all the same",
+        description="Labels that are left out of training; their images are embedded, indexed and evaluated all the same",
     )
     retrain: Literal["always", "on_new_labels", "on_growth", "never"] = Field(
         "always",
-        description="When the images have changed: train anew, only if there are new labels, only if the collection "
+        description="When the images have changed: train again, only if there are new labels, only if the collection "
         "is another or has four times the images of the model, or keep the model",
     )
     seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
@@ -206,10 +206,10 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _some_units_learn(self) -> "TrainingConfig":
         most = self.embedding_units - (1 if self.epochs else 0)
-        if self.kept_units > most:
+        if self.pretrained_components > most:
             raise ValueError(
-                f"kept_units are part of embedding_units and must be {'fewer' if self.epochs else 'no more'}, "
-                f"got {self.kept_units} of {self.embedding_units}"
+                f"pretrained_components are part of embedding_units and must be {'fewer' if self.epochs else 'no more'}, "
+                f"got {self.pretrained_components} of {self.embedding_units}"
             )
         return self
 
@@ -220,10 +220,10 @@ class EmbeddingConfig(Section):
     layer: Text = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
     precision: Precision = Field("auto", description="Arithmetic of the forward pass")
     batch_size: PositiveInt | Literal["auto"] = Field(
-        "auto", description="Images a forward pass; auto: few on a processor, whose caches are small, many on a GPU"
+        "auto", description="Images per forward pass; auto: few on a processor, whose caches are small, many on a GPU"
     )
     shard_rows: PositiveInt = Field(1024, description="Rows of one Parquet shard")
-    workers: Workers | Literal["auto"] = Field("auto", description="Threads that decode images; auto: one a core")
+    workers: Workers | Literal["auto"] = Field("auto", description="Threads that decode images; auto: one per core")
     verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
     precision_check_rows: int = Field(
         1000, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"
@@ -236,7 +236,7 @@ class IndexConfig(Section):
     engine: Literal["lookalike", "lshash3"] = Field("lookalike", description="Hashing engine")
     metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance by which neighbors are ranked")
     center: bool = Field(True, description="Subtract the mean of the vectors first")
-    n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes a table (lshash: hash_size)")
+    n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes per table (lshash: hash_size)")
     n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
     probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
@@ -250,7 +250,7 @@ class EvaluationConfig(Section):
     seed: Seed = Field(0, description="Seed of the sample of queries")
     lshash3_queries: int = Field(100, ge=0, description="Queries put to the lshash3 baseline; 0 leaves it out")
     lshash3_max_vectors: int = Field(50_000, ge=0, description="Collections larger than this leave the baseline out")
-    lshash3_n_bits: Bits = Field(10, description="Hyperplanes a table of the lshash3 baseline")
+    lshash3_n_bits: Bits = Field(10, description="Hyperplanes per table of the lshash3 baseline")
     lshash3_n_tables: Tables = Field(5, description="Hash tables of the lshash3 baseline")
     distorted_queries: int = Field(
         0, ge=0, description="Held-out images that ask once more, strongly distorted, as photographs from elsewhere"
@@ -340,11 +340,11 @@ class LookalikeConfig(Section):
     @model_validator(mode="after")
     def _layer_is_not_random(self) -> "LookalikeConfig":
         training, layer = self.training, self.embedding.layer
-        is_all_components = training.kept_units == training.embedding_units
+        is_all_components = training.pretrained_components == training.embedding_units
         usable = ("head.pool", "head.embedding") if is_all_components else ("head.pool", "head.norm", "head.dropout")
         if training.epochs == 0 and layer.startswith("head.") and layer not in usable:
             raise ValueError(
                 f"nothing is trained (training has no epochs), so embedding.layer={layer} would be random: set it to "
-                f"head.embedding with training.kept_units={training.embedding_units}, or to head.pool"
+                f"head.embedding with training.pretrained_components={training.embedding_units}, or to head.pool"
             )
         return self

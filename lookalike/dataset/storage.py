@@ -125,7 +125,7 @@ def dataset_root(folder: Path) -> Path:
 def _read_description(folder: Path) -> dict[str, Any]:
     description = read_json(folder / _DESCRIPTION, DatasetError)
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        raise DatasetError(f"{folder / _DESCRIPTION} has another format than version {FORMAT_VERSION}; build it anew")
+        raise DatasetError(f"{folder / _DESCRIPTION} has another format than version {FORMAT_VERSION}; build it again")
     return description
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from lookalike.config.sections import EvaluationConfig
 from lookalike.embedding.embedder import Embedder
 from lookalike.evaluation.distortion import distorted
-from lookalike.evaluation.material import Material
+from lookalike.evaluation.evaluation_set import EvaluationSet
 from lookalike.evaluation.ranking import (
     RankingFigures,
     as_inner_products,
@@ -32,12 +32,12 @@ from lookalike.threads import ordered_map
 _IMAGES_AT_ONCE = 32
 
 
-def judge_as_labelled(material: Material) -> RankingFigures:
+def judge_as_labelled(material: EvaluationSet) -> RankingFigures:
     """Return the figures of every query by the labels as they are."""
     return _rank(material, _label_codes(material), material.vectors[material.query_rows])
 
 
-def judge_as_adjusted(config: EvaluationConfig, material: Material) -> dict[str, Any]:
+def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict[str, Any]:
     """Return the summary with `same_labels` merged and `background_labels` left out, under `adjusted`, if any."""
     if not (config.same_labels or config.background_labels):
         return {}
@@ -58,12 +58,12 @@ def judge_as_adjusted(config: EvaluationConfig, material: Material) -> dict[str,
     return {"adjusted": summary}
 
 
-def judge_unseen(material: Material, taught: Sequence[str]) -> dict[str, Any]:
-    """Return how well labels are found that the network was not taught, under `unseen_labels`, if there are any.
+def judge_unseen(material: EvaluationSet, trained: Sequence[str]) -> dict[str, Any]:
+    """Return how well labels are found that the network was not trained on, under `unseen_labels`, if there are any.
 
     Their held-out images ask all training images (`among_all`), and those of such labels only (`among_unseen`).
     """
-    is_unseen = ~np.isin(material.labels, taught)
+    is_unseen = ~np.isin(material.labels, trained)
     asking = replace(material, query_rows=material.query_rows[is_unseen[material.query_rows]])
     if len(asking.query_rows) == 0:
         return {}
@@ -79,7 +79,7 @@ def judge_unseen(material: Material, taught: Sequence[str]) -> dict[str, Any]:
 
 
 def judge_distorted(
-    config: EvaluationConfig, material: Material, dataset_root: Path, embedder: Embedder
+    config: EvaluationConfig, material: EvaluationSet, dataset_root: Path, embedder: Embedder
 ) -> dict[str, Any]:
     """Return the figures of a seeded sample of the queries, strongly distorted, under `distorted`, if asked for.
 
@@ -94,7 +94,7 @@ def judge_distorted(
 
 
 def judge_copies(
-    config: EvaluationConfig, material: Material, count: int, dataset_root: Path, embedder: Embedder
+    config: EvaluationConfig, material: EvaluationSet, count: int, dataset_root: Path, embedder: Embedder
 ) -> dict[str, Any]:
     """Return which share of a seeded sample of the queries, strongly distorted, finds itself among all images.
 
@@ -110,7 +110,7 @@ def judge_copies(
     return {**recalls, "n_copy_queries": len(rows)}
 
 
-def _sample(config: EvaluationConfig, material: Material, count: int) -> NDArray[np.int64]:
+def _sample(config: EvaluationConfig, material: EvaluationSet, count: int) -> NDArray[np.int64]:
     order: NDArray[np.int64] = np.random.default_rng(config.seed).permutation(material.query_rows)
     return np.sort(order[:count])
 
@@ -128,11 +128,11 @@ def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: E
     return np.concatenate(found)
 
 
-def _label_codes(material: Material) -> NDArray[np.int64]:
+def _label_codes(material: EvaluationSet) -> NDArray[np.int64]:
     return np.unique(material.labels, return_inverse=True)[1].astype(np.int64)
 
 
-def _rank(material: Material, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> RankingFigures:
+def _rank(material: EvaluationSet, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> RankingFigures:
     """Rank the training rows for `queries`, the vectors that stand for `material.query_rows`."""
     queries, vectors = as_inner_products(material.space, queries, material.vectors[material.is_train])
     return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])

@@ -60,8 +60,8 @@ def recalls(
 ) -> NDArray[np.float64]:
     """recall_at_k of each query, the query itself excluded; (n_queries,) float64.
 
-    `found` and `truth` hold at least k + 1 answers a query, where the collection has them, since
-    the query itself is one. The engines' own distances are not trusted: they are computed anew.
+    `found` and `truth` hold at least k + 1 answers per query, where the collection has them, since
+    the query itself is one. The engines' own distances are not trusted: they are computed again.
     """
     values = np.zeros(len(own_ids))
     for position, own_id in enumerate(own_ids):

@@ -81,7 +81,7 @@ def _other_ranking_rows(metrics: Mapping[str, Any]) -> list[str]:
         rows.append(_ranking_row(", ".join(names), adjusted))
     if "unseen_labels" in metrics:
         unseen = metrics["unseen_labels"]
-        name = f"{unseen['n_labels']} labels that the network was not taught"
+        name = f"{unseen['n_labels']} labels that the network was not trained on"
         rows.append(_ranking_row(f"{name}, among themselves", unseen["among_unseen"]))
         rows.append(_ranking_row(f"{name}, among all images", unseen["among_all"]))
     if "distorted" in metrics:

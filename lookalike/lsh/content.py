@@ -17,7 +17,7 @@ from lookalike.lsh.tables import Tables, build_tables
 
 Alive = NDArray[np.bool_]
 
-# The tail is hashed anew with each addition, so it stays short; dead rows cost a test each.
+# The tail is hashed again with each addition, so it stays short; dead rows cost a test each.
 _TAIL_ROWS_ALWAYS = 1024
 _TAIL_SHARE = 1 / 32
 _DEAD_SHARE = 1 / 4

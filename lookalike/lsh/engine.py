@@ -237,7 +237,7 @@ class HyperplaneLSH:
 
     @property
     def n_bits(self) -> int:
-        """Hyperplanes a table."""
+        """Hyperplanes per table."""
         return self._planes.n_bits
 
     @property

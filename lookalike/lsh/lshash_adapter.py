@@ -134,7 +134,7 @@ class LSHashIndex:
 
     @classmethod
     def load(cls, folder: Path | str, mmap: bool = True) -> Self:
-        """The index that `save` wrote; its tables are made anew, about a millisecond a vector."""
+        """The index that `save` wrote; its tables are made again, about a millisecond per vector."""
         from lookalike.lsh.storage import read_arrays, read_description
 
         description = read_description(Path(folder), "lshash3")

@@ -90,11 +90,11 @@ def tune_lsh(
     n_queries: int = 400,
     query_rows: ArrayLike | None = None,
 ) -> LSHParams:
-    """The parameters that reach `target_recall` at the least cost a query; those that are given stay as they are.
+    """The parameters that reach `target_recall` at the least cost per query; those that are given stay as they are.
 
     Recall@k is the share of the k nearest by exact search that the index finds, over `n_queries` of the vectors,
     each queried without itself. `query_rows` are the rows (integers) to draw them from, by default all: the
-    promise is for queries like those, and images that a network was not taught are harder to find than those
+    promise is for queries like those, and images that a network was not trained on are harder to find than those
     that it was. The parameters are raised until the lower end of its 95 % confidence
     interval reaches the target, or nothing more helps: then the best found is returned, with its recall.
     Fewer than two vectors give parameters without measurement.
@@ -139,7 +139,7 @@ def _choices(name: str, given: int | None, otherwise: tuple[int, ...], highest: 
 
 
 def _bit_choices(n_rows: int) -> tuple[int, ...]:
-    """Numbers of bits that give from one to some dozens of rows a bucket."""
+    """Numbers of bits that give from one to some dozens of rows per bucket."""
     most = np.log2(max(n_rows, 2))
     choices = {int(np.clip(round(most - np.log2(size)), _FEWEST_BITS, MAX_BITS)) for size in _ROWS_PER_BUCKET}
     return tuple(sorted(choices))
@@ -206,7 +206,7 @@ def _model(
     sizes: list[BucketCounts],
     all_probes: tuple[int, ...],
 ) -> list[tuple[int, float, float]]:
-    """(probes, recall of the buckets, nanoseconds a query) for each number of probes."""
+    """(probes, recall of the buckets, nanoseconds per query) for each number of probes."""
     n_tables, n_rows = keys.shape
     all_probes = _worthwhile(all_probes, n_tables, n_rows)
     recalls, met = np.ones((len(hashes), len(all_probes))), np.zeros((len(hashes), len(all_probes)))

@@ -97,7 +97,7 @@ def parallel_batches(
 ) -> Iterator[Result]:
     """Yield `function(batch)` for each batch, in order: several batches at once, each on one thread.
 
-    `function` decodes its images and runs the network. One batch a core needs no meeting of threads at every
+    `function` decodes its images and runs the network. One batch per core needs no meeting of threads at every
     layer, which is faster than one batch on all cores, and much faster when the cores are busy with other work.
     """
     count = resolve_workers(workers)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from lookalike.errors import ModelError
 from lookalike.files import digest_of, read_json, sha256_of_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
 Tensors = TypeVar("Tensors")

@@ -46,7 +46,7 @@ class SeededDropout(nn.Module):
         self.reseed(int(torch.randint(2**31, ())))
 
     def reseed(self, seed: int) -> None:
-        """Start the sequence of masks anew."""
+        """Start the sequence of masks again."""
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -82,30 +82,30 @@ def _cosines(vectors: Tensor, directions: Tensor) -> Tensor:
 class Embedding(nn.Module):
     """What the head has learned, as far as it is sure of it, and beside it what the body's features say on their own.
 
-    The activation of the fully connected layer tells the taught labels apart, and forgets what they do not
-    need. Principal components of the pooled features keep that: labels that were not taught, and images from
+    The activation of the fully connected layer tells the trained classes apart, and forgets what they do not
+    need. Principal components of the pooled features keep that: labels that were left out of training, and images from
     elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
 
     Without labels there is no activation, and the components are all there is.
 
-    The activation is also multiplied by the confidence of `Head.confidence`. An image of a label that was not
-    taught has a low one, and stays near its like, which have low ones too, instead of going to the taught label that
-    resembles it most.
+    The activation is also multiplied by the confidence of `Head.confidence`. An image of a class that
+    was not trained has a low one, and stays near its like, which have low ones too, instead of going to the trained
+    class that resembles it most.
     """
 
     gain: Tensor
     projection: Tensor
     shift: Tensor
 
-    def __init__(self, in_features: int, kept_units: int) -> None:
+    def __init__(self, in_features: int, pretrained_components: int) -> None:
         super().__init__()
         # Buffers, not parameters: they are computed, not learned.
         self.register_buffer("gain", torch.ones(()))
-        self.register_buffer("projection", torch.zeros(kept_units, in_features))
-        self.register_buffer("shift", torch.zeros(kept_units))
+        self.register_buffer("projection", torch.zeros(pretrained_components, in_features))
+        self.register_buffer("shift", torch.zeros(pretrained_components))
 
     def forward(self, pooled: Tensor, activation: Tensor | None = None, confidence: Tensor | None = None) -> Tensor:
-        """Embeddings (n, units + kept_units) of pooled features (n, C), activations (n, units), confidences (n, 1).
+        """Embeddings (n, units + pretrained_components) of pooled features (n, C), activations (n, units), confidences (n, 1).
 
         Without kept units they are the activations, without activations the components.
         """
@@ -116,10 +116,10 @@ class Embedding(nn.Module):
             return kept
         return torch.cat([self.gain * confidence * activation, kept], dim=1)
 
-    def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, kept_share: float) -> None:
-        """Set the components, and the scales by which they make `kept_share` of the variance over these images."""
-        self._fit_components(pooled, _WHITENING, kept_share)
-        self.gain = ((1 - kept_share) / _variance(confidence * activation)) ** 0.5
+    def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, pretrained_share: float) -> None:
+        """Set the components, and the scales by which they make `pretrained_share` of the variance over these images."""
+        self._fit_components(pooled, _WHITENING, pretrained_share)
+        self.gain = ((1 - pretrained_share) / _variance(confidence * activation)) ** 0.5
 
     def fit_alone(self, pooled: Tensor) -> None:
         """Set the components that make an embedding without activations."""
@@ -172,8 +172,8 @@ class Head(nn.Module):
 
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
-    and `head.embedding`, which is the activation, weighted by its confidence, and `kept_units` components of the
-    pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of components
+    and `head.embedding`, which is the activation, weighted by its confidence, and `pretrained_components` components of
+    the pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of components
     alone, which is also what the head returns.
     """
 
@@ -183,7 +183,7 @@ class Head(nn.Module):
         units: int,
         classes: int,
         *,
-        kept_units: int = 0,
+        pretrained_components: int = 0,
         layout: FeatureLayout = "channels_first",
         activation: Literal["relu", "none"] = "relu",
         classifier: Literal["linear", "cosine"] = "linear",
@@ -192,7 +192,7 @@ class Head(nn.Module):
         super().__init__()
         self.classes = classes
         self.pool = FeaturePool(layout)
-        self.embedding = Embedding(in_features, kept_units)
+        self.embedding = Embedding(in_features, pretrained_components)
         self.is_alone = units == 0
         if self.is_alone:
             return
@@ -220,13 +220,13 @@ class Head(nn.Module):
         scores: Tensor = self.classifier(scored)
         return scores
 
-    def fit_embedding(self, pooled: Tensor, kept_share: float) -> None:
+    def fit_embedding(self, pooled: Tensor, pretrained_share: float) -> None:
         """Set the components of the embedding from pooled features (n, C); see `Embedding.fit`."""
         if self.is_alone:
             self.embedding.fit_alone(pooled)
             return
         activation = self.activate(pooled)
-        self.embedding.fit(pooled, activation, self.confidence(self.norm2(activation)), kept_share)
+        self.embedding.fit(pooled, activation, self.confidence(self.norm2(activation)), pretrained_share)
 
     def activate(self, pooled: Tensor) -> Tensor:
         """Activations (n, units) of features (n, C) that are pooled already."""

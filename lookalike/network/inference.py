@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 GRAPH_NAME, WEIGHTS_NAME = "network.xml", "network.bin"
 # Largest |converted - torch| / |torch| in fp32: conversion merges BatchNorm into weights and adds up in another order.
 CONVERSION_TOLERANCE = 1e-3
-# bf16 computes so fast that reading the weights anew for every image would hold it up; fp32 gains from small feature
+# bf16 computes so fast that reading the weights again for every image would hold it up; fp32 gains from small feature
 # maps, which stay in the caches.
 BATCH_SIZE: "dict[ResolvedPrecision, int]" = {"fp32": 1, "bf16": 8}
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}

@@ -1,6 +1,6 @@
 """A trained model as a folder: `model.safetensors` holds every tensor, `model.json` everything else.
 
-`model.json` says how the network was made (backbone, head, initial weights, versions), what it was taught
+`model.json` says how the network was made (backbone, head, initial weights, versions), what it was trained on
 (classes, digest of the split, accuracy), and what happens to an image first (preprocessing).
 """
 
@@ -43,7 +43,7 @@ class HeadShape:
     activation: Literal["relu", "none"]
     classifier: Literal["linear", "cosine"]
     dropout: float
-    kept_units: int
+    pretrained_components: int
 
     def build(self) -> Head:
         """Return a new, randomly initialized head."""
@@ -51,7 +51,7 @@ class HeadShape:
             self.in_features,
             self.units,
             self.classes,
-            kept_units=self.kept_units,
+            pretrained_components=self.pretrained_components,
             layout=self.layout,
             activation=self.activation,
             classifier=self.classifier,

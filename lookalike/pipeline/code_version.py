@@ -26,6 +26,7 @@ _NEUTRAL_MODULES = frozenset(
         "progress",
         "config.loading",
         "config.plain_yaml",
+        "config.renamed",
         "config.schedules",
         "config.sections",
         "config.setting_types",

@@ -50,7 +50,7 @@ def comparison_table(rows: Sequence[Row]) -> str:
 def save_comparison(rows: Sequence[Row], path: Path) -> None:
     """Draw every quality figure of every configuration as a PNG at `path`, whole or not at all.
 
-    One line a configuration, in order from the top; one mark a figure. Failed ones are left out.
+    One line per configuration, in order from the top; one mark per figure. Failed ones are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             axes.plot(*zip(*points, strict=True), marker, label=name, markersize=6, alpha=0.85)
     axes.set(yticks=list(lines), yticklabels=[row["name"] for row in done], ylim=(0.4, len(done) + 0.6))
     if done:
-        # Not by the accuracy: that of a classifier that was never taught, near 0, would squeeze all else together.
+        # Not by the accuracy: that of a classifier that was never trained, near 0, would squeeze all else together.
         drawn = [_figure(row, name) for row in done for name in QUALITY if name not in (*_NOT_DRAWN, "accuracy")]
         axes.set_xlim(min((value for value in drawn if value is not None), default=0.02) - 0.02, 1.01)
     axes.grid(visible=True, alpha=0.3)

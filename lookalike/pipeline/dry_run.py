@@ -45,10 +45,10 @@ def _check_shapes(config: TrainingConfig, backbone: Backbone, layer: str) -> Non
 def _check_shapes_here(config: TrainingConfig, backbone: Backbone, layer: str) -> None:
     body = _built(config, backbone)
     features = _features(config, body)
-    if config.kept_units > features:
+    if config.pretrained_components > features:
         raise ConfigError(
-            f"training.kept_units: {config.kept_units} components cannot be kept of the {features} features that "
-            f"{backbone} has"
+            f"training.pretrained_components: {config.pretrained_components} are more than the {features} features of "
+            f"{backbone}"
         )
     _check_layer(config, body, features, layer)
 

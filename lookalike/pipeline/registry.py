@@ -25,7 +25,7 @@ from lookalike.store.artifacts import ArtifactReference, StepSpec, Store
 logger = logging.getLogger(__name__)
 
 Folders = Mapping[str, Path]
-# What principal components of so many times more images would gain is worth embedding all of them anew.
+# What principal components of so many times more images would gain is worth embedding all of them again.
 _OUTGROWN = 4
 _NUMERIC_LIBRARIES = ("torch", "timm", "torchvision", "numpy", "openvino")
 
@@ -119,8 +119,8 @@ def _knows_all_labels(store: Store, config: LookalikeConfig, current: Mapping[st
     from lookalike.dataset.storage import open_dataset
 
     description = read_json(store.root / current["artifacts"]["fine_tune"] / "model.json", ArtifactError)
-    to_be_taught = set(open_dataset(dataset_folder).classes) - set(config.training.unseen_labels)
-    return to_be_taught <= set(description["classes"])
+    to_be_trained = set(open_dataset(dataset_folder).classes) - set(config.training.unseen_labels)
+    return to_be_trained <= set(description["classes"])
 
 
 def _has_outgrown(store: Store, config: LookalikeConfig, current: Mapping[str, Any], dataset_folder: Path) -> bool:
@@ -137,7 +137,7 @@ def _has_outgrown(store: Store, config: LookalikeConfig, current: Mapping[str, A
 
 
 def _training_settings(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a model; when to train anew is none of them."""
+    """The settings that decide a model; when to train again is none of them."""
     return {name: value for name, value in section.items() if name != "retrain"}
 
 

@@ -59,7 +59,7 @@ def _build_hyperplane_lsh(config: IndexConfig, embeddings: EmbeddingTable) -> tu
 
 
 def _tuning_rows(embeddings: EmbeddingTable) -> NDArray[np.int64] | None:
-    """The held-out rows: the network was not taught them, as it was not taught what users will ask."""
+    """The held-out rows: the network was not trained on them, nor will it be on what users ask."""
     held_out = np.flatnonzero(np.array(embeddings.table["split"].to_pylist()) == "valid")
     return held_out if len(held_out) >= _FEWEST_TUNING_ROWS else None
 

@@ -31,7 +31,7 @@ def download_dataset(
 ) -> DatasetSummary:
     """Fill the empty `folder` with the dataset that `config` names, and return its counts.
 
-    Writes catalog.parquet (one row an image, sorted by path), rejects.parquet (path, stage, error),
+    Writes catalog.parquet (one row per image, sorted by path), rejects.parquet (path, stage, error),
     dataset.json and, unless the images are used where they lie, images/<label>/<file>. `downloads`
     keeps finished downloads for later runs; `artifacts` is the artifact root, which is left out
     if it lies among the images. Every file of the source is in the catalog, in the rejects, under an excluded

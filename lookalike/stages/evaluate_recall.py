@@ -19,7 +19,7 @@ from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
-from lookalike.evaluation.material import Material, gather
+from lookalike.evaluation.evaluation_set import EvaluationSet, gather
 from lookalike.evaluation.metrics import confidence_interval, latency_summary
 from lookalike.evaluation.quality import (
     judge_as_adjusted,
@@ -69,7 +69,7 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
 
 
 def _judge_labels(
-    config: EvaluationConfig, material: Material, ranking: RankingFigures, model: Mapping[str, Any]
+    config: EvaluationConfig, material: EvaluationSet, ranking: RankingFigures, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     figures = {**ranking.summary(), **judge_as_adjusted(config, material)}
     if model["accuracy"] is None:
@@ -78,7 +78,7 @@ def _judge_labels(
 
 
 def _judge_distorted(
-    config: EvaluationConfig, material: Material, dataset: Dataset, inputs: Mapping[str, Path]
+    config: EvaluationConfig, material: EvaluationSet, dataset: Dataset, inputs: Mapping[str, Path]
 ) -> dict[str, Any]:
     has_labels = bool(dataset.classes)
     copies = (0 if has_labels else _AUTO_COPY_QUERIES) if config.copy_queries == "auto" else config.copy_queries
@@ -89,7 +89,7 @@ def _judge_distorted(
     return figures | (judge_distorted(config, material, dataset.root, embedder) if has_labels else {})
 
 
-def _judge_index(config: EvaluationConfig, material: Material, index: VectorIndex) -> dict[str, Any]:
+def _judge_index(config: EvaluationConfig, material: EvaluationSet, index: VectorIndex) -> dict[str, Any]:
     if isinstance(index, HyperplaneLSH) and len(index) >= _COMPILED_FROM:
         index.warm_up()  # Compiled code answers as NumPy does, to the last bit; only the latency is another.
     queries, rows = material.vectors[material.query_rows], material.query_rows
@@ -116,7 +116,7 @@ def _judge_index(config: EvaluationConfig, material: Material, index: VectorInde
 
 
 def _ask_lshash3(
-    config: EvaluationConfig, material: Material, truth: list[Any]
+    config: EvaluationConfig, material: EvaluationSet, truth: list[Any]
 ) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
     """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
     rows = material.query_rows[: config.lshash3_queries]
@@ -154,7 +154,7 @@ def _mean(values: NDArray[np.float64]) -> float:
     return round(float(np.mean(values)), 6) if len(values) else 0.0
 
 
-def _per_label_csv(material: Material, ranking: RankingFigures) -> str:
+def _per_label_csv(material: EvaluationSet, ranking: RankingFigures) -> str:
     names = np.unique(material.labels)
     query_labels = material.labels[material.query_rows]
     rows = []

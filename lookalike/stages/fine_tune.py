@@ -18,7 +18,7 @@ from lookalike.training.batches import LabelledImages
 from lookalike.training.checks import check_backbone
 from lookalike.training.context import labelled_images, prepare
 from lookalike.training.history import write_history
-from lookalike.training.steps import teach
+from lookalike.training.steps import run_training
 from lookalike.training.summary import TrainingSummary
 
 
@@ -38,7 +38,7 @@ def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> Tra
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(dataset_folder)
-    classes = taught_classes(dataset, config.unseen_labels)
+    classes = trained_classes(dataset, config.unseen_labels)
     # All images of a collection without labels bear the same, empty one.
     train, valid = (labelled_images(dataset, split, classes or [NO_LABEL]) for split in ("train", "valid"))
     _check_trainable(config, classes, train, valid)
@@ -46,7 +46,7 @@ def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> Tra
         backbone = find_backbone(config.backbone)
         body, origin = _pretrained_body(config, backbone)
         training = prepare(config, body, train, valid, len(classes), folder)
-        accuracy = teach(training)
+        accuracy = run_training(training)
     save_model(
         folder,
         training.network,
@@ -72,7 +72,7 @@ def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> Tra
     )
 
 
-def taught_classes(dataset: Dataset, unseen: Sequence[str]) -> list[str]:
+def trained_classes(dataset: Dataset, unseen: Sequence[str]) -> list[str]:
     """Return the labels that the network learns, sorted; ConfigError if one of `unseen` is no label of the dataset."""
     unknown = sorted(set(unseen) - set(dataset.classes))
     if unknown:

@@ -80,8 +80,8 @@ def prepare(
     features = feature_count(body, shape)
     head_shape = HeadShape(
         in_features=features,
-        units=config.embedding_units - config.kept_units,
-        kept_units=config.kept_units,
+        units=config.embedding_units - config.pretrained_components,
+        pretrained_components=config.pretrained_components,
         classes=classes,
         layout=feature_layout(shape, features),
         activation=config.activation,

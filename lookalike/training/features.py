@@ -102,7 +102,7 @@ class _ChannelsLast(nn.Module):
 
 
 class FrozenLayers:
-    """Runs layers in evaluation mode over all views of images, one batch a core."""
+    """Runs layers in evaluation mode over all views of images, one batch per core."""
 
     def __init__(self, device: torch.device, precision: ResolvedPrecision) -> None:
         self._device = device

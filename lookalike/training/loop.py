@@ -51,7 +51,7 @@ class HeadOnFeatures(nn.Module):
 def train_head(
     head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, stage: str
 ) -> list[EpochRecord]:
-    """Teach a head on batches of pooled features, one-cycle, and return the table of epochs."""
+    """Train a head on batches of pooled features, one-cycle, and return the table of epochs."""
     _import_fastai()
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
@@ -73,7 +73,7 @@ def train_network(
     config: TrainingConfig,
     device: torch.device,
 ) -> tuple[list[EpochRecord], PrecisionChoice]:
-    """Teach layers of the body and the head together, one-cycle; return the table of epochs and the arithmetic used.
+    """Train layers of the body and the head together, one-cycle; return the table of epochs and the arithmetic used.
 
     The earlier half of the layers, the later half and the head learn at rates between the two of
     `unfrozen_learning_rates` (discriminative rates, Howard and Ruder 2018).

@@ -22,7 +22,7 @@ _MIN_IMAGES_A_REPLICA = 8
 
 
 def replica_count(batch_size: int, device: torch.device) -> int:
-    """Return how many copies pay: one a core, but none with too few images, and one on a GPU."""
+    """Return how many copies pay: one per core, but none with too few images, and one on a GPU."""
     return 1 if device.type != "cpu" else max(1, min(resolve_workers("auto"), batch_size // _MIN_IMAGES_A_REPLICA))
 
 

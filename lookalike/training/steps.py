@@ -29,13 +29,13 @@ class _Inputs:
     valid: ImageViews | Activations
 
 
-def teach(training: Training) -> float | None:
+def run_training(training: Training) -> float | None:
     """Run the steps that the configuration asks for; return the accuracy on the held-out images, None untrained."""
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=training.folder) as scratch:
-        return _teach(training, _inputs(training, Path(scratch)))
+        return _run(training, _inputs(training, Path(scratch)))
 
 
-def _teach(training: Training, inputs: _Inputs) -> float | None:
+def _run(training: Training, inputs: _Inputs) -> float | None:
     config = training.config
     initial = {name: tensor.clone() for name, tensor in training.network.body.state_dict().items()}
     features = None
@@ -51,7 +51,7 @@ def _teach(training: Training, inputs: _Inputs) -> float | None:
         features = features or _head_features(training, inputs)
         training.network.head = training.head_shape.build().to(training.device)
         _train_head(training, features, config.final_head_epochs, FINAL_HEAD)
-    if config.kept_units:
+    if config.pretrained_components:
         _fit_embedding(training, None if features is None else features[0][0])
     if not config.epochs:
         return None
@@ -127,7 +127,7 @@ def _fit_embedding(training: Training, train_features: Tensor | None) -> None:
             train_features = training.frozen.features(pooled, sample, "features, sample")[0]
     head = training.network.head.eval()
     with torch.no_grad():
-        head.fit_embedding(train_features.to(training.device), training.config.kept_share)
+        head.fit_embedding(train_features.to(training.device), training.config.pretrained_share)
 
 
 def _train_layers(training: Training, inputs: _Inputs) -> None:

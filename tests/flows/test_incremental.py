@@ -1,4 +1,4 @@
-"""A source folder that changes: only what is new is embedded, and the model is kept or taught anew as configured."""
+"""A source folder that changes: only what is new is embedded, and the model is kept or trained again as configured."""
 
 import shutil
 from pathlib import Path
@@ -119,7 +119,7 @@ def test_when_the_model_is_kept(images, root, retrain, label, is_kept):
     assert kept_model(images, root, retrain) is is_kept
 
 
-def test_other_training_settings_teach_a_new_model_all_the_same(images, root):
+def test_other_training_settings_train_a_new_model_all_the_same(images, root):
     draw(images / "red" / "new.png", 90)
     settings = [*folder_source(images), "training.retrain=never", "training.seed=1"]
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])

@@ -1,4 +1,4 @@
-"""Labels that the network is not taught: in the index and in the figures all the same."""
+"""Labels that are left out of training: in the index and in the figures all the same."""
 
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def test_they_are_embedded_and_judged(built):
     assert 0 <= unseen["among_all"]["precision_at_10"] <= 1
     assert metrics["distorted"]["n_queries"] == 4
     report = (root / outcome["artifacts"]["evaluate_recall"] / "report.md").read_text()
-    assert "1 labels that the network was not taught, among themselves | 1 | 1 | 1 |" in report
+    assert "1 labels that the network was not trained on, among themselves | 1 | 1 | 1 |" in report
     assert "4 queries strongly distorted" in report
 
 
-def test_a_label_that_is_not_to_be_taught_is_no_new_label(built):
+def test_a_label_that_is_not_to_be_trained_is_no_new_label(built):
     root, settings, _ = built
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
     for setting in ("training.unseen_labels=[green, purple]", "training.unseen_labels=[]"):

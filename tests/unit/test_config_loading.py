@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike.config.loading import load_config
+from lookalike.config.renamed import RENAMED
 from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 from lookalike.pipeline.registry import STAGES
@@ -86,7 +87,7 @@ def test_an_empty_section_means_defaults(tmp_path):
         ("index.n_bits=many", ["index.n_bits", "got 'many'"]),
         ("evaluation.min_recall_at_10=2", ["evaluation.min_recall_at_10", "less than or equal to 1"]),
         ("dataset.source=folder", ["dataset", "dataset.folder must name the folder"]),
-        ("training.kept_units=512", ["training", "must be fewer, got 512 of 512"]),
+        ("training.pretrained_components=512", ["training", "must be fewer, got 512 of 512"]),
         ("dataset.mirrors=[{url: a, md6: b}]", ["unknown key dataset.mirrors.0.md6", "did you mean md5?"]),
         ("index=3", ["section.key=value", "index=3"]),
         ("index.n_bits", ["section.key=value"]),
@@ -346,10 +347,10 @@ NOTHING_TRAINED = ["training.frozen_epochs=0", "training.unfrozen_epochs=0"]
         (["dataset.labels=none", "dataset.exclude_labels=[a]"], "so there are no exclude_labels"),
         (["dataset.label_level=0"], "label_level counts from 1"),
         (NOTHING_TRAINED, "embedding.layer=head.activation would be random: set it to head.embedding"),
-        ([*NOTHING_TRAINED, "training.kept_units=256", "embedding.layer=head.embedding"], "would be random"),
-        ([*NOTHING_TRAINED, "training.kept_units=512", "embedding.layer=head.norm"], "would be random"),
-        ([*NOTHING_TRAINED, "training.kept_units=513"], "must be no more, got 513 of 512"),
-        (["training.kept_units=512"], "must be fewer, got 512 of 512"),
+        ([*NOTHING_TRAINED, "training.pretrained_components=256", "embedding.layer=head.embedding"], "would be random"),
+        ([*NOTHING_TRAINED, "training.pretrained_components=512", "embedding.layer=head.norm"], "would be random"),
+        ([*NOTHING_TRAINED, "training.pretrained_components=513"], "must be no more, got 513 of 512"),
+        (["training.pretrained_components=512"], "must be fewer, got 512 of 512"),
     ],
 )
 def test_what_cannot_be_without_labels_or_training_is_refused(settings, problem):
@@ -362,3 +363,19 @@ def test_what_cannot_be_without_labels_or_training_is_refused(settings, problem)
 @pytest.mark.parametrize("layer", ["head.pool", "head.norm", "body.blocks"])
 def test_layers_before_the_untrained_ones_can_be_hooked(layer):
     load_config(None, [*NOTHING_TRAINED, f"embedding.layer={layer}"])
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_setting_is_known_by_its_earlier_name_too(tmp_path, caplog, old, new):
+    (section, key), (new_section, new_key) = old.split("."), new.split(".")
+    path = write(tmp_path, f"{section}:\n  {key}: 1\n")
+    for config in (load_config(path), load_config(None, [f"{old}=1"])):
+        assert getattr(getattr(config, new_section), new_key) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{where}: {old} is now called {new}" for where in (path, "--set")
+    ]
+    twice = {section: {key: 1}, new_section: {new_key: 1}}
+    if section == new_section:
+        twice = {section: {key: 1, new_key: 1}}
+    with pytest.raises(ConfigError, match=f"{old} is the earlier name of {new}; give one of them"):
+        load_config(write(tmp_path, yaml.safe_dump(twice)))

@@ -26,7 +26,7 @@ from tests.tiny_model import make_images
 WITHOUT_LABELS = [
     "dataset.labels=none",
     "training.frozen_epochs=0",
-    "training.kept_units=16",
+    "training.pretrained_components=16",
     "training.retrain=on_growth",
     "embedding.layer=head.embedding",
     "evaluation.min_copy_recall_at_10=0.0",
@@ -115,7 +115,12 @@ def test_labelled_builds_have_every_figure_and_copies_on_demand(tmp_path):
     assert metrics["n_copy_queries"] == 2
     per_label = (tmp_path / "root" / outcome["artifacts"]["evaluate_recall"] / "per_label.csv").read_text()
     assert len(list(csv.reader(io.StringIO(per_label)))) == 4
-    untrained = [*source, "training.frozen_epochs=0", "training.kept_units=16", "embedding.layer=head.embedding"]
+    untrained = [
+        *source,
+        "training.frozen_epochs=0",
+        "training.pretrained_components=16",
+        "embedding.layer=head.embedding",
+    ]
     metrics = run_build(tmp_path / "root", untrained)["metrics"]
     assert metrics["absent"] == {"accuracy": "no classifier was trained"}
     assert {*LABEL_FIGURES} - {"accuracy"} <= set(metrics)

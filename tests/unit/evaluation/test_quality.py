@@ -4,14 +4,14 @@ from PIL import Image
 
 from lookalike.config.sections import EvaluationConfig
 from lookalike.evaluation.distortion import distorted
-from lookalike.evaluation.material import Material
+from lookalike.evaluation.evaluation_set import EvaluationSet
 from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen
 from lookalike.lsh.space import VectorSpace
 
 
 def material(labels, vectors, *, is_train, query_rows):
     vectors = np.array(vectors, np.float32)
-    return Material(
+    return EvaluationSet(
         vectors=vectors,
         image_ids=np.array([str(row) for row in range(len(labels))], np.str_),
         labels=np.array(labels, np.str_),

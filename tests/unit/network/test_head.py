@@ -17,17 +17,17 @@ def variance(vectors):
     return float(vectors.var(dim=0, correction=0).sum())
 
 
-@pytest.mark.parametrize("kept_share", [0.0, 0.3, 1.0])
-def test_kept_components_make_their_share_of_the_variance(kept_share):
+@pytest.mark.parametrize("pretrained_share", [0.0, 0.3, 1.0])
+def test_kept_components_make_their_share_of_the_variance(pretrained_share):
     pooled = features()
     activation = torch.relu(features(seed=1))
     embedding = Embedding(12, 4)
     confidence = torch.linspace(0.2, 1, 400)[:, None]
-    embedding.fit(pooled, activation, confidence, kept_share)
+    embedding.fit(pooled, activation, confidence, pretrained_share)
     vectors = embedding(pooled, activation, confidence)
     assert vectors.shape == (400, 16)
     assert variance(vectors) == pytest.approx(1.0, rel=1e-4)
-    assert variance(vectors[:, 12:]) == pytest.approx(kept_share, abs=1e-5)
+    assert variance(vectors[:, 12:]) == pytest.approx(pretrained_share, abs=1e-5)
     assert vectors[:, 12:].mean(dim=0).abs().max() < 1e-4
 
 
@@ -46,7 +46,7 @@ def test_kept_components_are_the_principal_ones_half_whitened():
 
 def components_alone(pooled, count):
     """The embeddings of a head that has nothing but components, fitted to these features."""
-    head = Head(pooled.shape[1], 0, 0, kept_units=count).eval()
+    head = Head(pooled.shape[1], 0, 0, pretrained_components=count).eval()
     head.fit_embedding(pooled, 0.5)
     return head
 
@@ -103,7 +103,7 @@ def test_equal_and_absent_variances_are_all_the_same():
     assert torch.equal(shrunk_variances(torch.full((3,), 2.0), 5), torch.full((3,), 2.0))
 
 
-def test_without_kept_units_the_embedding_is_the_activation():
+def test_without_pretrained_components_the_embedding_is_the_activation():
     head = Head(12, 6, 3).eval()
     pooled = features()
     activation = head.activate(pooled)
@@ -133,7 +133,7 @@ def test_confidence_is_the_cosine_to_the_nearest_class(classifier):
 
 
 def test_scores_do_not_depend_on_the_embedding():
-    head = Head(12, 6, 3, kept_units=4).eval()
+    head = Head(12, 6, 3, pretrained_components=4).eval()
     pooled = features()
     before = head.classify(pooled)
     activation = head.activate(pooled).detach()

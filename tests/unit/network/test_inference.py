@@ -44,7 +44,7 @@ def make_network(name, side=64):
     shape = tuple(module(torch.zeros(1, 3, side, side)).shape)
     features = getattr(module, "num_features", None)
     features = features if features in shape else shape[1]
-    head = Head(features, 12, 3, kept_units=4, layout=feature_layout(shape, features), classifier="cosine")
+    head = Head(features, 12, 3, pretrained_components=4, layout=feature_layout(shape, features), classifier="cosine")
     head.embedding.projection.normal_()
     return Network(Preprocessing(side, "squish", body.mean, body.std), module, head)
 

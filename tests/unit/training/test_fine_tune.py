@@ -22,7 +22,7 @@ ALL_STEPS = {
     "final_head_epochs": 2,
     "interpolation": 0.5,
     "batch_size": 16,
-    "kept_units": 4,
+    "pretrained_components": 4,
 }
 
 
@@ -59,7 +59,7 @@ def test_history_has_one_line_an_epoch(trained):
     assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
 
 
-NOTHING_TRAINED = {"frozen_epochs": 0, "unfrozen_epochs": 0, "kept_units": 16}
+NOTHING_TRAINED = {"frozen_epochs": 0, "unfrozen_epochs": 0, "pretrained_components": 16}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_no_epochs_are_a_training_of_components_alone(has_labels, dataset_folder
 
 
 def test_the_classifier_of_an_untrained_head_says_nothing(dataset_folder, tmp_path):
-    summary = fine_tune(tiny_training_config(frozen_epochs=0, kept_units=4), dataset_folder, tmp_path)
+    summary = fine_tune(tiny_training_config(frozen_epochs=0, pretrained_components=4), dataset_folder, tmp_path)
     assert summary.accuracy is None
 
 
@@ -151,15 +151,15 @@ def test_unknown_first_trained_layer_raises(dataset_folder, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [{}, {"final_head_epochs": 1}])
-def test_kept_units_are_part_of_the_embedding(dataset_folder, tmp_path, steps):
-    fine_tune(tiny_training_config(kept_units=4, kept_share=0.25, **steps), dataset_folder, tmp_path)
+def test_pretrained_components_are_part_of_the_embedding(dataset_folder, tmp_path, steps):
+    fine_tune(tiny_training_config(pretrained_components=4, pretrained_share=0.25, **steps), dataset_folder, tmp_path)
     head = load_model(tmp_path).network.head
     assert head.linear.out_features == 12
     assert head.embedding.projection.shape[0] == 4
     assert (head.embedding.projection.abs().sum(dim=1) > 0).all()
 
 
-def test_unseen_labels_are_not_taught(dataset_folder, tmp_path):
+def test_unseen_labels_are_not_trained_on(dataset_folder, tmp_path):
     fine_tune(tiny_training_config(unseen_labels=("green",)), dataset_folder, tmp_path)
     description = json.loads((tmp_path / "model.json").read_text())
     assert description["classes"] == ["blue", "red"]

@@ -14,7 +14,7 @@ from lookalike.training.precision import PrecisionChoice, choose_precision, fast
 from lookalike.training.replicas import replicated
 from tests.tiny_model import tiny_training_config
 
-STEPS = {"unfrozen_epochs": 2, "final_head_epochs": 1, "batch_size": 8, "kept_units": 4}
+STEPS = {"unfrozen_epochs": 2, "final_head_epochs": 1, "batch_size": 8, "pretrained_components": 4}
 ON_IMAGES = STEPS | {"augmentation": "moderate"}
 ON_ACTIVATIONS = STEPS | {"first_trained_layer": "blocks.2", "augmentation": "flip"}
 

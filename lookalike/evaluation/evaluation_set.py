@@ -11,7 +11,7 @@ from lookalike.lsh.space import VectorSpace
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationSet:
     """All rows (vectors, image_ids, labels, paths, split), the held-out ones that ask, and the space of comparison."""
 
     vectors: NDArray[np.float32]
@@ -23,13 +23,13 @@ class Material:
     space: VectorSpace
 
 
-def gather(config: EvaluationConfig, embeddings: EmbeddingTable, space: VectorSpace) -> Material:
+def gather(config: EvaluationConfig, embeddings: EmbeddingTable, space: VectorSpace) -> EvaluationSet:
     """Return the material of stored embeddings, with a seeded sample of the held-out rows as queries, in order."""
     names = ("image_id", "label", "path", "split")
     columns = {name: np.array(embeddings.table[name].to_pylist(), dtype=np.str_) for name in names}
     held_out = np.flatnonzero(columns["split"] == "valid")
     chosen = np.random.default_rng(config.seed).permutation(held_out)[: config.max_queries]
-    return Material(
+    return EvaluationSet(
         vectors=embeddings.vectors,
         image_ids=columns["image_id"],
         labels=columns["label"],
