@@ -141,8 +141,8 @@ class TrainingConfig(Section):
     pretrained_components: int = Field(
         0,
         ge=0,
-        description="How many dimensions of `head.embedding` are fixed principal components of the body's features; the "
-        "others are trained, and scaled by the classifier's confidence",
+        description="How many dimensions of `head.embedding` are fixed principal components of the body's features; "
+        "the others are trained, and scaled by the classifier's confidence",
     )
     pretrained_share: Fraction = Field(0.5, description="Share of these dimensions in the variance of `head.embedding`")
     activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")

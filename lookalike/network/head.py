@@ -105,9 +105,9 @@ class Embedding(nn.Module):
         self.register_buffer("shift", torch.zeros(pretrained_components))
 
     def forward(self, pooled: Tensor, activation: Tensor | None = None, confidence: Tensor | None = None) -> Tensor:
-        """Embeddings (n, units + pretrained_components) of pooled features (n, C), activations (n, units), confidences (n, 1).
+        """Embeddings (n, units + components) of pooled features (n, C), activations (n, units), confidences (n, 1).
 
-        Without kept units they are the activations, without activations the components.
+        Without components they are the activations, without activations the components.
         """
         if activation is not None and len(self.shift) == 0:
             return activation
@@ -117,7 +117,7 @@ class Embedding(nn.Module):
         return torch.cat([self.gain * confidence * activation, kept], dim=1)
 
     def fit(self, pooled: Tensor, activation: Tensor, confidence: Tensor, pretrained_share: float) -> None:
-        """Set the components, and the scales by which they make `pretrained_share` of the variance over these images."""
+        """Set the components, scaled to make `pretrained_share` of the variance over these images."""
         self._fit_components(pooled, _WHITENING, pretrained_share)
         self.gain = ((1 - pretrained_share) / _variance(confidence * activation)) ** 0.5
 
@@ -173,8 +173,8 @@ class Head(nn.Module):
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
     and `head.embedding`, which is the activation, weighted by its confidence, and `pretrained_components` components of
-    the pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of components
-    alone, which is also what the head returns.
+    the pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of
+    components alone, which is also what the head returns.
     """
 
     def __init__(
