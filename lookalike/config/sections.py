@@ -183,7 +183,7 @@ class TrainingConfig(Section):
     )
     unseen_labels: tuple[Text, ...] = Field(
         (),
-        description="Labels that are left out of training; their images are embedded, indexed and evaluated all the same",
+        description="Labels that are left out of training; their images are still embedded, indexed and evaluated",
     )
     retrain: Literal["always", "on_new_labels", "on_growth", "never"] = Field(
         "always",
@@ -208,8 +208,8 @@ class TrainingConfig(Section):
         most = self.embedding_units - (1 if self.epochs else 0)
         if self.pretrained_components > most:
             raise ValueError(
-                f"pretrained_components are part of embedding_units and must be {'fewer' if self.epochs else 'no more'}, "
-                f"got {self.pretrained_components} of {self.embedding_units}"
+                f"pretrained_components are part of embedding_units and must be {'fewer' if self.epochs else 'no more'}"
+                f", got {self.pretrained_components} of {self.embedding_units}"
             )
         return self
 

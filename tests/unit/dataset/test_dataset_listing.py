@@ -78,7 +78,7 @@ def test_hidden_and_system_entries_are_left_out_and_counted(photos, tmp_path, ca
     assert paths_of(listing) == paths_of(before)
     assert listing.left_out == {HIDDEN: len(NOT_OURS)}
     assert source_fingerprint(DatasetConfig(source="folder", folder=photos)) == fingerprint
-    with caplog.at_level("INFO", "lookalike.dataset"):
+    with caplog.at_level("INFO", "lookalike"):
         summary = build(photos, tmp_path)
     assert (summary.n_images, summary.n_labels, summary.n_rejects) == (6, 2, 0)
     assert (summary.n_files, summary.n_left_out) == (6, len(NOT_OURS))
@@ -111,7 +111,7 @@ def test_the_artifact_root_among_the_images_is_left_out(photos, tmp_path, root, 
     write(artifacts, "embed_all/key/attempt/2.png", png(51))
     assert source_fingerprint(config, photos / root) == fingerprint
     assert list_files(photos, (), photos / root).left_out == {ARTIFACTS: 1}
-    with caplog.at_level("INFO", "lookalike.dataset"):
+    with caplog.at_level("INFO", "lookalike"):
         summary = build(photos, tmp_path, photos / root)
     assert (summary.n_images, summary.n_labels, summary.n_left_out) == (6, 2, 1)
     assert "left out: 1 artifact root" in caplog.text
