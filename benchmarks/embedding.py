@@ -119,13 +119,12 @@ def run_network_alone(folder: Path, backbone: str) -> dict[str, float | str]:
 
 def _rate(run: "Runner", pixels: np.ndarray) -> float:
     """Images a second from as many threads as there are cores."""
-    from lookalike.network.prefetch import prefetch, resolve_workers
+    from lookalike.threads import ordered_map
 
     batches = [pixels[: run.batch_size]] * (240 // run.batch_size)
-    workers = resolve_workers("auto")
-    list(prefetch(run, batches[: 2 * workers], workers=workers, ahead=2 * workers))
+    list(ordered_map(run, batches[:8]))
     start = time.perf_counter()
-    list(prefetch(run, batches, workers=workers, ahead=2 * workers))
+    list(ordered_map(run, batches))
     return len(batches) * run.batch_size / (time.perf_counter() - start)
 
 

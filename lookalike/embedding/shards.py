@@ -22,7 +22,7 @@ from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, s
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.files import digest_of, replacing, sha256_of_bytes
 from lookalike.images import open_image
-from lookalike.network.prefetch import prefetch, resolve_workers
+from lookalike.network.arithmetic import parallel_batches
 from lookalike.network.preprocessing import Preprocessing
 
 STAGE = "embed_all"
@@ -126,10 +126,9 @@ def embed_rows(
 
     Each worker decodes a batch and hands it to the network, so that there is always one of them for each core.
     """
-    count = resolve_workers(workers)
     batches = [rows.slice(start, batch_size) for start in range(0, rows.num_rows, batch_size)]
     work = partial(_embed_batch, run, preprocessing, root)
-    for batch in prefetch(work, batches, workers=count, ahead=2 * count):
+    for batch in parallel_batches(work, batches, workers):
         yield from batch
 
 

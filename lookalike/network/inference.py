@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ModelError
 from lookalike.files import replacing, sha256_of_file, write_bytes_atomic
-from lookalike.network.prefetch import resolve_workers
+from lookalike.threads import available_cores
 
 # On import OpenVINO reports to its maker, unless its telemetry package is not installed, which this pretends.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -38,12 +38,11 @@ GRAPH_NAME, WEIGHTS_NAME = "network.xml", "network.bin"
 CONVERSION_TOLERANCE = 1e-3
 # bf16 computes so fast that reading the weights anew for every image would hold it up; fp32 gains from small feature
 # maps, which stay in the caches.
-BATCH_SIZE: "dict[ResolvedPrecision, int]" = {"fp32": 1, "bf16": 8}
+_BATCH_SIZE: "dict[ResolvedPrecision, int]" = {"fp32": 1, "bf16": 8}
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
 __all__ = [
-    "BATCH_SIZE",
     "CONVERSION_TOLERANCE",
     "CompiledNetwork",
     "Graph",
@@ -169,7 +168,7 @@ class CompiledNetwork:
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _TYPES[precision],
             "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
-            "INFERENCE_NUM_THREADS": resolve_workers("auto"),
+            "INFERENCE_NUM_THREADS": available_cores(),
             # The system knows better which core is free while others decode images.
             "ENABLE_CPU_PINNING": False,
         }
@@ -177,7 +176,7 @@ class CompiledNetwork:
         self._local = threading.local()
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         self.precision: ResolvedPrecision = "bf16" if used == openvino.Type.bf16 else "fp32"
-        self.batch_size = BATCH_SIZE[self.precision]
+        self.batch_size = _BATCH_SIZE[self.precision]
 
     def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the network's output for a batch."""

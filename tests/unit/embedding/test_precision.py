@@ -10,7 +10,7 @@ from lookalike.config_loading import load_config
 from lookalike.dataset import download_dataset, open_dataset
 from lookalike.embedding import Embedder, embed_all, load_embeddings, precision
 from lookalike.embedding.checks import MIN_OVERLAP, TOLERANCE, Bf16Check, check_bf16, compare_neighbors
-from lookalike.embedding.model import EmbeddingModel, TorchRunner
+from lookalike.embedding.model import EmbeddingModel
 from lookalike.embedding.precision import Rates, measure_rates
 from lookalike.errors import EmbeddingError
 from lookalike.images import open_image
@@ -28,7 +28,7 @@ def checked(model_folder, layer, dataset, count):
     model = EmbeddingModel(model_folder, layer)
     graph = model.convert()
     single = model.runner(graph, "fp32")
-    halves = [TorchRunner(model_folder, layer, "bf16"), model.runner(graph, "bf16")]
+    halves = [model.runner(None, "bf16"), model.runner(graph, "bf16")]
     return [check_bf16(model, single, half, dataset, count) for half in halves]
 
 
@@ -110,10 +110,10 @@ def test_rates_are_measured_on_the_images(dataset_folder, model_folder):
     assert seen[:10] == [(1, 1), (8, 8), *[(1, 1)] * 8]
 
 
-# A network that gives bf16 whatever the processor has: torch emulates it everywhere.
 @pytest.fixture
 def torch_everywhere(monkeypatch):
-    monkeypatch.setattr(EmbeddingModel, "runner", lambda self, graph, p: TorchRunner(self.folder, self.layer, p))
+    """bf16 whatever the processor has: torch emulates it."""
+    monkeypatch.setattr("lookalike.embedding.model._has_gpu", lambda: True)
 
 
 def fast(monkeypatch, bf16):
