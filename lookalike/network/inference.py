@@ -154,7 +154,10 @@ def load_graph(folder: Path, digests: dict[str, str]) -> Graph:
             raise ModelError(f"cannot read {folder / name}: {cause.strerror or cause}; build again") from cause
         if found != digest:
             raise ModelError(f"{folder / name} was altered; run `lookalike build` again")
-    return openvino.Core().read_model(folder / GRAPH_NAME, folder / WEIGHTS_NAME)
+    core = openvino.Core()
+    # Mapped, the file would stay open as long as the network lives.
+    core.set_property({"ENABLE_MMAP": False})
+    return core.read_model(folder / GRAPH_NAME, folder / WEIGHTS_NAME)
 
 
 class CompiledNetwork:

@@ -146,4 +146,4 @@ def test_components_alone_are_embedded_as_torch_and_the_hook_define_them(dataset
     fine_tune(tiny_training_config(frozen_epochs=0, kept_units=16), dataset_folder, tmp_path / "model")
     config = EmbeddingConfig(layer="head.embedding", precision="fp32", verify_rows=24)
     embed_all(config, dataset_folder, tmp_path / "model", tmp_path / "embeddings")
-    assert load_embeddings(tmp_path / "embeddings").vectors.shape == (24, 16)
+    assert load_embeddings(tmp_path / "embeddings").vectors.shape == (30, 16)

@@ -49,7 +49,7 @@ def test_a_model_that_is_not_fp32_is_not_loaded(model_folder, tmp_path, name, dt
 @pytest.mark.parametrize("dtype", OTHERS, ids=str)
 @pytest.mark.parametrize("layer", ["head.linear", "body.conv_stem"])
 def test_a_model_that_is_not_fp32_is_not_saved(model_folder, tmp_path, layer, dtype):
-    stored = load_model(model_folder, inner_layers=True)
+    stored = load_model(model_folder)
     module = stored.network.get_submodule(layer)
     module.weight = torch.nn.Parameter(module.weight.to(dtype), requires_grad=False)
     with pytest.raises(ModelError, match=rf"model\.safetensors: the tensor {layer}\.weight is {OTHERS[dtype]}"):
