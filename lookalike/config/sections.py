@@ -220,10 +220,12 @@ class EmbeddingConfig(Section):
     layer: Text = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
     precision: Precision = Field("auto", description="Arithmetic of the forward pass")
     batch_size: PositiveInt | Literal["auto"] = Field(
-        "auto", description="Images per forward pass; auto: few on a processor, whose caches are small, many on a GPU"
+        "auto", description="Images per forward pass; auto: 1 in fp32 and 8 in bf16 on a processor, 64 on a GPU"
     )
     shard_rows: PositiveInt = Field(1024, description="Rows of one Parquet shard")
-    workers: Workers | Literal["auto"] = Field("auto", description="Threads that decode images; auto: one per core")
+    workers: Workers | Literal["auto"] = Field(
+        "auto", description="Threads that decode and embed images; auto: one per core"
+    )
     verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
     precision_check_rows: int = Field(
         1000, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"

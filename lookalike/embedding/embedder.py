@@ -30,9 +30,9 @@ class Embedder:
             graph = load_graph(folder, metadata["network"])
             self._run: Any = CompiledNetwork(graph, metadata["precision"], many=False)
         else:
-            from lookalike.embedding.model import TorchRunner
+            from lookalike.embedding.model import EmbeddingModel
 
-            self._run = TorchRunner(model_folder, metadata["layer"], metadata["precision"])
+            self._run = EmbeddingModel(model_folder, metadata["layer"]).runner(None, metadata["precision"])
 
     @classmethod
     def open(cls, model_folder: Path, embeddings_folder: Path) -> Self:

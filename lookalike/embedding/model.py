@@ -1,7 +1,6 @@
 """A trained network as an embedding function: its definition by torch and a hook, and the forms that run it fast."""
 
 import logging
-import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +12,9 @@ from lookalike.embedding.hook import HookedNetwork
 from lookalike.network.arithmetic import ResolvedPrecision, best_device, one_thread
 from lookalike.network.inference import CompiledNetwork, Graph, UnsupportedNetworkError, convert
 from lookalike.network.model_folder import load_model
+from lookalike.network.network import TorchRunner
 
 logger = logging.getLogger(__name__)
-
-_GPU_BATCH_SIZE = 64
-_TORCH_BATCH_SIZE = 8
 
 
 class Runner(Protocol):
@@ -42,7 +39,6 @@ class EmbeddingModel:
 
     def __init__(self, model_folder: Path, layer: str) -> None:
         stored = load_model(model_folder)
-        self.folder = model_folder
         self.layer = layer
         self.preprocessing = stored.preprocessing
         self.fingerprint = stored.fingerprint(layer)
@@ -51,15 +47,14 @@ class EmbeddingModel:
 
     def reference(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the embeddings as they are defined: by torch and a forward hook, in fp32."""
-        with one_thread(), torch.inference_mode():
-            vectors: NDArray[np.float32] = self._hooked(torch.from_numpy(pixels)).numpy()
-        return vectors
+        with one_thread():
+            return TorchRunner(self._hooked, best_device(), "fp32")(pixels)
 
     def convert(self) -> Graph | None:
         """Return the function as OpenVINO's graph, or None, and a line in the log, if it cannot express it."""
         example = torch.from_numpy(_example(3, self.preprocessing.image_size))
         try:
-            return convert(self._hooked, example)
+            return convert(self._hooked.cpu(), example)
         except UnsupportedNetworkError as reason:
             logger.warning("OpenVINO cannot run this network, so that torch does, more slowly: %s", reason)
             return None
@@ -67,34 +62,12 @@ class EmbeddingModel:
     def runner(self, graph: Graph | None, precision: ResolvedPrecision) -> Runner:
         """Return what embeds a collection: torch on a GPU or if there is no graph, else OpenVINO."""
         if graph is None or _has_gpu():
-            return TorchRunner(self.folder, self.layer, precision)
+            return TorchRunner(self._hooked, best_device(), precision)
         return CompiledNetwork(graph, precision, many=True)
 
 
 def _has_gpu() -> bool:
     return best_device().type == "cuda"
-
-
-class TorchRunner:
-    """Runs the network of a model folder with torch, on the GPU if there is one; see `Runner`."""
-
-    def __init__(self, model_folder: Path, layer: str, precision: ResolvedPrecision) -> None:
-        self._device = best_device()
-        network = load_model(model_folder).network.to(self._device)
-        network.body.to(memory_format=torch.channels_last)
-        if precision == "bf16":
-            network.use_bf16_body()
-        self._hooked = HookedNetwork(network, layer)
-        self.precision = precision
-        self.batch_size = _GPU_BATCH_SIZE if self._device.type == "cuda" else _TORCH_BATCH_SIZE
-        self._lock = threading.Lock()
-
-    def __call__(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Return the embeddings of some images."""
-        # One at a time: each already uses all cores, or the whole GPU.
-        with self._lock, torch.inference_mode():
-            vectors: NDArray[np.float32] = self._hooked(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
-        return vectors
 
 
 def _example(count: int, side: int) -> NDArray[np.uint8]:

@@ -22,8 +22,8 @@ from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, s
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.files import digest_of, replacing, sha256_of_bytes
 from lookalike.images.reading import open_image
+from lookalike.network.arithmetic import parallel_batches
 from lookalike.network.preprocessing import Preprocessing
-from lookalike.threads import ordered_map
 
 STAGE = "embed_all"
 _TASK_KEY, _REJECTS_KEY = "lookalike.task", "lookalike.rejects"
@@ -128,7 +128,7 @@ def embed_rows(
     """
     batches = [rows.slice(start, batch_size) for start in range(0, rows.num_rows, batch_size)]
     work = partial(_embed_batch, run, preprocessing, root)
-    for batch in ordered_map(work, batches, workers=workers):
+    for batch in parallel_batches(work, batches, workers):
         yield from batch
 
 

@@ -38,12 +38,11 @@ GRAPH_NAME, WEIGHTS_NAME = "network.xml", "network.bin"
 CONVERSION_TOLERANCE = 1e-3
 # bf16 computes so fast that reading the weights again for every image would hold it up; fp32 gains from small feature
 # maps, which stay in the caches.
-BATCH_SIZE: "dict[ResolvedPrecision, int]" = {"fp32": 1, "bf16": 8}
+_BATCH_SIZE: "dict[ResolvedPrecision, int]" = {"fp32": 1, "bf16": 8}
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
 __all__ = [
-    "BATCH_SIZE",
     "CONVERSION_TOLERANCE",
     "CompiledNetwork",
     "Graph",
@@ -156,7 +155,7 @@ def load_graph(folder: Path, digests: dict[str, str]) -> Graph:
         if found != digest:
             raise ModelError(f"{folder / name} was altered; run `lookalike build` again")
     core = openvino.Core()
-    # Else the file of weights stays open as long as the network lives.
+    # Mapped, the file would stay open as long as the network lives.
     core.set_property({"ENABLE_MMAP": False})
     return core.read_model(folder / GRAPH_NAME, folder / WEIGHTS_NAME)
 
@@ -180,7 +179,7 @@ class CompiledNetwork:
         self._local = threading.local()
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         self.precision: ResolvedPrecision = "bf16" if used == openvino.Type.bf16 else "fp32"
-        self.batch_size = BATCH_SIZE[self.precision]
+        self.batch_size = _BATCH_SIZE[self.precision]
 
     def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the network's output for a batch."""

@@ -1,8 +1,13 @@
-"""The whole network: pixels to normalized input, body, head."""
+"""The whole network: pixels to normalized input, body, head; and how torch runs it."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lookalike.network.arithmetic import ResolvedPrecision, autocast
 from lookalike.network.head import Head
 from lookalike.network.preprocessing import Preprocessing
 
@@ -15,7 +20,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
-        # Not buffers: they must stay fp32 when the network is turned to bf16.
+        # Not buffers: they are part of the preprocessing, and not of the weights.
         self._scale = torch.tensor([1 / (255 * channel) for channel in std])
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
 
@@ -36,14 +41,25 @@ class Network(nn.Module):
         self.normalize = Normalize(preprocessing.mean, preprocessing.std)
         self.body = body
         self.head = head
-        self._body_dtype = torch.float32
-
-    def use_bf16_body(self) -> None:
-        """Store and run the body in bf16; the head, a thousandth of the work, stays fp32."""
-        self.body.bfloat16()
-        self._body_dtype = torch.bfloat16
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Class scores (n, classes)."""
-        scores: Tensor = self.head(self.body(self.normalize(pixels).to(self._body_dtype)))
+        scores: Tensor = self.head(self.body(self.normalize(pixels)))
         return scores
+
+
+class TorchRunner:
+    """Runs a network by torch on arrays, as `inference.CompiledNetwork` does; several threads may call it at once."""
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: ResolvedPrecision) -> None:
+        self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = device
+        self.precision = precision
+        # Feature maps of a few images fit the processor's caches; a GPU needs many to be busy.
+        self.batch_size = 64 if device.type == "cuda" else 8
+
+    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the network's output for a batch, fp32."""
+        with torch.inference_mode(), autocast(self._device, self.precision):
+            output: Tensor = self._network(torch.from_numpy(batch).to(self._device))
+        return output.float().cpu().numpy()

@@ -1,7 +1,7 @@
 """What frozen layers make of the images, computed once: features for the head, activations for later layers."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lookalike.files import reserve_disk
-from lookalike.network.arithmetic import ResolvedPrecision, autocast, parallel_batches
-from lookalike.network.inference import BATCH_SIZE, CompiledNetwork, UnsupportedNetworkError, convert
+from lookalike.network.arithmetic import ResolvedPrecision, parallel_batches
+from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, convert
+from lookalike.network.network import TorchRunner
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.progress import progress_bar
 from lookalike.training.augmentation import Augmentation, pixels_of_view, view_count
@@ -21,10 +22,9 @@ from lookalike.training.batches import LabelledImages
 
 logger = logging.getLogger(__name__)
 
-_GPU_BATCH_SIZE = 64
-# Converting the layers takes some seconds, as long as it saves on about so many images.
-_WORTH_CONVERTING = 1000
-Layers = Callable[[NDArray[Any]], NDArray[np.float32]]
+# Converting the layers takes a second or two, as long as it saves on about so many images.
+_WORTH_CONVERTING = 300
+Layers = CompiledNetwork | TorchRunner
 
 
 class Views(Protocol):
@@ -107,7 +107,6 @@ class FrozenLayers:
     def __init__(self, device: torch.device, precision: ResolvedPrecision) -> None:
         self._device = device
         self._precision: ResolvedPrecision = precision
-        self._batch_size = _GPU_BATCH_SIZE if device.type == "cuda" else BATCH_SIZE[precision]
 
     def ready(self, layers: nn.Module, views: Views) -> Layers:
         """Return the layers as they are now, in the form that is fastest for all these views, and others like them.
@@ -122,13 +121,7 @@ class FrozenLayers:
                 return CompiledNetwork(convert(layers, example), self._precision, many=True)
             except UnsupportedNetworkError as reason:
                 logger.warning("OpenVINO cannot run the frozen layers, so that torch does, more slowly: %s", reason)
-
-        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
-            with torch.inference_mode(), autocast(self._device, self._precision):
-                output: NDArray[np.float32] = layers(torch.from_numpy(batch).to(self._device)).cpu().numpy()
-            return output
-
-        return run
+        return TorchRunner(layers, self._device, self._precision)
 
     def features(self, layers: Layers, views: Views, name: str) -> Tensor:
         """Return `layers` of every view of every image, (views, n, ...) fp32."""
@@ -150,12 +143,9 @@ class FrozenLayers:
         return Activations(stored.reshape(views.count, len(views), *stored.shape[1:]))
 
     def _outputs(self, layers: Layers, views: Views, name: str) -> Iterator[NDArray[np.float32]]:
-        starts = range(0, len(views), self._batch_size)
-        jobs = [
-            (view, range(start, min(start + self._batch_size, len(views))))
-            for view in range(views.count)
-            for start in starts
-        ]
+        size = layers.batch_size
+        starts = range(0, len(views), size)
+        jobs = [(view, range(start, min(start + size, len(views)))) for view in range(views.count) for start in starts]
         with progress_bar(name, views.count * len(views)) as bar:
             for output in parallel_batches(lambda job: layers(views.batch(*job)), jobs):
                 yield output

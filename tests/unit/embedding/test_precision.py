@@ -11,7 +11,7 @@ from lookalike.dataset.storage import open_dataset
 from lookalike.embedding import precision
 from lookalike.embedding.checks import MIN_OVERLAP, TOLERANCE, Bf16Check, check_bf16, compare_neighbors
 from lookalike.embedding.embedder import Embedder
-from lookalike.embedding.model import EmbeddingModel, TorchRunner
+from lookalike.embedding.model import EmbeddingModel
 from lookalike.embedding.precision import Rates, measure_rates
 from lookalike.embedding.table import load_embeddings
 from lookalike.errors import EmbeddingError
@@ -32,7 +32,7 @@ def checked(model_folder, layer, dataset, count):
     model = EmbeddingModel(model_folder, layer)
     graph = model.convert()
     single = model.runner(graph, "fp32")
-    halves = [TorchRunner(model_folder, layer, "bf16"), model.runner(graph, "bf16")]
+    halves = [model.runner(None, "bf16"), model.runner(graph, "bf16")]
     return [check_bf16(model, single, half, dataset, count) for half in halves]
 
 
@@ -114,10 +114,10 @@ def test_rates_are_measured_on_the_images(dataset_folder, model_folder):
     assert seen[:10] == [(1, 1), (8, 8), *[(1, 1)] * 8]
 
 
-# A network that gives bf16 whatever the processor has: torch emulates it everywhere.
 @pytest.fixture
 def torch_everywhere(monkeypatch):
-    monkeypatch.setattr(EmbeddingModel, "runner", lambda self, graph, p: TorchRunner(self.folder, self.layer, p))
+    """bf16 whatever the processor has: torch emulates it."""
+    monkeypatch.setattr("lookalike.embedding.model._has_gpu", lambda: True)
 
 
 def fast(monkeypatch, bf16):

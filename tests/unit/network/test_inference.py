@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +147,14 @@ def test_stored_graph_is_in_fp32_and_the_same_bytes_whatever_was_converted_befor
     whole, read = (CompiledNetwork(some, "fp32", many=False)(images) for some in (graph, stored))
     assert np.array_equal(whole, read)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "network.bin", "network.xml"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed by Linux alone")
+def test_loaded_network_keeps_no_file_open(graph, tmp_path):
+    run = CompiledNetwork(load_graph(tmp_path, save_graph(graph, tmp_path)), "fp32", many=False)
+    run(noise(1))
+    opened = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
 
 
 def test_graph_whose_digest_is_another_is_refused(graph, tmp_path):
