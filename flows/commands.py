@@ -61,9 +61,10 @@ def index(options: argparse.Namespace) -> int:
     code = build(argparse.Namespace(config=PHOTOS_CONFIG, set=settings, json=options.json))
     root = load_config(PHOTOS_CONFIG, settings).artifacts.root
     question = how_to_ask(options.folder, root)
-    logging.getLogger("lookalike.index").info("ask with: %s", question) if options.json else _print(
-        f"ask with:\n  {question}"
-    )
+    if options.json:
+        logging.getLogger("lookalike.index").info("ask with: %s", question)
+    else:
+        _print(f"  such as: {question}")
     return code
 
 

@@ -91,10 +91,10 @@ def _helpful_setting(root: Path, paths: Sequence[str], config: DatasetConfig) ->
     deepest = max(len(PurePosixPath(path).parts) for path in paths) - 1
     for level in range(1, deepest + 1):
         candidate = config.model_copy(update={"label_level": level})
-        names = sorted({label_of(path, candidate) for path in paths})
+        names = sorted({label_of(path, candidate) for path in paths} - {UNLABELLED})
         if _are_dates(names):
             break
-        if not _are_splits(names) and _problem_of_labels(paths, candidate) is None:
+        if len(names) > 1 and not _are_splits(names) and _problem_of_labels(paths, candidate) is None:
             return f"set dataset.label_level={level} if the folders {_shown(names)} are the labels"
     return f"set dataset.labels=none (configs/photos.yaml), or run `lookalike index {shlex.quote(str(root))}`"
 

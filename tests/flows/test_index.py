@@ -62,7 +62,7 @@ def test_a_flat_folder_is_published_and_can_be_asked(indexed):
     assert metrics["copy_recall_at_10"] >= 0.5
     assert embedded(root) == 60
     question = shlex.split(printed.splitlines()[-1])
-    options = _parser().parse_args(question[1:])
+    options = _parser().parse_args(question[question.index("lookalike") + 1 :])
     assert options.root == root
     result = Searcher.open(options.root).query(options.images[0], 6)
     assert Path(options.images[0]).parent == folder

@@ -80,6 +80,8 @@ SHAPES = {
         {},
         f"its outermost folders are dates and no labels (2020, 2021, family); {WITHOUT_LABELS}",
     ),
+    "a year and images beside it": (["2020/01/", "1.png", "2.png"], {}, WITHOUT_LABELS),
+    "one folder and images beside it": (["best/", "1.png"], {}, None),
     "years and months": (["2020/01/", "2020/02/", "2021/07/"], {}, WITHOUT_LABELS),
     "days": (["2021-07-14/", "20210715/"], {}, WITHOUT_LABELS),
     "a camera's folders": (["100APPLE/", "101_0714/"], {}, WITHOUT_LABELS),
