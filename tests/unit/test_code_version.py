@@ -106,7 +106,7 @@ MAY_MAKE_STALE = {
         "config": "extensions",
         "dataset": "records storage",
         "embedding": "embedder hook model table",
-        "evaluation": "distortion material metrics quality ranking recall",
+        "evaluation": "distortion evaluation_set metrics quality ranking recall",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
             "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
