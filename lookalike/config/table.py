@@ -1,6 +1,6 @@
 """The README's configuration table, made from the models so that the two cannot differ.
 
-`python -m lookalike.config.table README.md` puts the table between the file's two markers; a test
+`python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a test
 holds the README to it.
 """
 
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from lookalike.config.sections import LookalikeConfig
 
-BEGIN = "<!-- configuration: begin (python -m lookalike.config.table README.md) -->"
+BEGIN = "<!-- configuration: begin (python -m lookalike.config.table docs/configuration.md) -->"
 END = "<!-- configuration: end -->"
 
 

@@ -109,7 +109,10 @@ def test_the_gate_refuses_and_the_old_build_stays(build, copied_root):
 
 def test_a_collection_that_shrank_is_refused_before_training(build, tmp_path):
     images = make_images(tmp_path / "images")
-    root, settings = tmp_path / "root", (*folder_source(images), "evaluation.min_recall_at_10=0")
+    root, settings = (
+        tmp_path / "root",
+        (*folder_source(images), "evaluation.min_recall_at_10=0", "dataset.max_failure_fraction=1"),
+    )
     build(root, *settings)
     for path in sorted(images.rglob("*.png"))[::3]:
         path.write_bytes(b"")

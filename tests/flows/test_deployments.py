@@ -165,7 +165,11 @@ def log_of(run: Any) -> list[str]:
 
         def whole_log() -> list[Any]:
             records = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
-            return records if any("Finished in state" in record.message for record in records) else []
+            # The flow's own last line; tasks finish earlier, and lines arrive in parts.
+            ends = [
+                record for record in records if record.name == "prefect.flow_runs" and "Finished in" in record.message
+            ]
+            return records if ends else []
 
         records = wait_for(whole_log, "the end of the log", 20)
     return [record.message for record in records if record.name != "prefect.flow_runs.worker"]

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from lookalike.errors import ConfigError, DatasetError, QualityGateError
+from lookalike.errors import ConfigError, QualityGateError
 from tests.flows.conftest import TINY
 
 GATE = ["index.engine=lshash3", "index.n_bits=1", "index.n_tables=1", "index.probes=1"]
@@ -30,7 +30,12 @@ def run(built, caplog):
     [
         ([*GATE, "evaluation.min_recall_at_10=1.0"], "Refused", QualityGateError, "the quality gate was not met"),
         (["index.n_bit=1"], "Failed", ConfigError, "unknown key index.n_bit (did you mean n_bits?)"),
-        (["dataset.source=folder", "dataset.folder=/absent"], "Failed", DatasetError, "/absent does not exist"),
+        (
+            ["dataset.source=folder", "dataset.folder=/absent"],
+            "Failed",
+            ConfigError,
+            "dataset.folder: /absent does not exist",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(run, settings, name, error, message):
@@ -45,10 +50,11 @@ def test_what_a_user_can_mend_is_one_line(run, settings, name, error, message):
 
 
 def test_a_failed_stage_is_one_line_too(run, tmp_path):
-    folder = tmp_path / "images" / "label"
-    folder.mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(b"\xff\xd8 no more")
-    state, log = run("dataset.source=folder", f"dataset.folder={folder.parent}", f"artifacts.root={tmp_path / 'root'}")
+    folder = tmp_path / "images"
+    for name in ("one/a.jpg", "one/b.jpg", "two/c.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\xff\xd8 no more")
+    state, log = run("dataset.source=folder", f"dataset.folder={folder}", f"artifacts.root={tmp_path / 'root'}")
     assert state.name == "Failed"
     assert "holds no readable image" in state.message
     assert "Traceback" not in log

@@ -16,7 +16,7 @@ DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.
 
 def test_the_configuration_table_is_that_of_the_models():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert with_table(readme) == readme, "run: python -m lookalike.config.table README.md"
+    assert with_table(readme) == readme, "run: python -m lookalike.config.table docs/configuration.md"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
