@@ -1,6 +1,6 @@
 """A metric of one's own, computed from a published build: see docs/extending.md.
 
-    python examples/own_metric.py artifacts
+python examples/own_metric.py artifacts
 """
 
 import json
@@ -14,7 +14,7 @@ from lookalike.lsh import ExactIndex
 
 
 def mean_similarity_to_nearest(root: Path) -> float:
-    """The mean cosine similarity of each image to its nearest other image: near 1 where there are many near-duplicates."""
+    """The mean cosine similarity of each image to its nearest other image: near 1 with many near-duplicates."""
     published = json.loads((root / "current.json").read_text(encoding="utf-8"))
     vectors = load_embeddings(root / published["artifacts"]["embed_all"]).vectors
     index = ExactIndex.build(vectors, metric="cosine")
