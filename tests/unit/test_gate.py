@@ -3,7 +3,7 @@ import pytest
 from lookalike.config.sections import EvaluationConfig
 from lookalike.pipeline.gate import Baseline, Reached, gate_problems
 
-REJECTS = "120 files were rejected: /root/rejects.parquet"
+REJECTS = "120 files were rejected: /art/rejects.parquet"
 LABELLED = {"accuracy": 0.95, "precision_at_10": 0.94, "map": 0.92}
 
 
@@ -72,7 +72,7 @@ def test_a_shrunken_collection_is_told_why_and_how_to_allow_it():
     (problem,) = problems(metrics(n_images=60), baseline(180))
     assert problem == (
         "the collection has 60 images, build before had 180, and evaluation.max_shrinkage allows a loss of 10% "
-        "(120 files were rejected: /root/rejects.parquet); if it is meant to be smaller, allow it once with "
+        "(120 files were rejected: /art/rejects.parquet); if it is meant to be smaller, allow it once with "
         "--set evaluation.max_shrinkage=1"
     )
 
