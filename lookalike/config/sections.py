@@ -4,8 +4,8 @@ Sections and the stages they belong to: `dataset` (download_dataset), `training`
 `embedding` (embed_all), `index` (build_lsh), `evaluation` (evaluate_recall). `artifacts`, `query`
 and `schedule` belong to no stage: changing them rebuilds nothing.
 
-Reading YAML, `--set` overrides and the error messages stand in `config_loading.py`; what depends on
-the images, the network or the machine is checked by `preflight.py`.
+Reading YAML, `--set` overrides and the error messages stand in `loading.py`; what depends on
+the images, the network or the machine is checked by `pipeline/preflight.py`.
 """
 
 from pathlib import Path
