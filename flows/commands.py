@@ -55,7 +55,7 @@ def build(options: argparse.Namespace) -> int:
 
 def index(options: argparse.Namespace) -> int:
     """Build an index of a folder of images without labels, nothing trained, and say how to ask it."""
-    from lookalike.photos import PHOTOS_CONFIG, how_to_ask, index_settings
+    from lookalike.pipeline.photos import PHOTOS_CONFIG, how_to_ask, index_settings
 
     settings = index_settings(options.folder, options.root, options.set)
     code = build(argparse.Namespace(config=PHOTOS_CONFIG, set=settings, json=options.json))

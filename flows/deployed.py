@@ -24,7 +24,7 @@ def load_run_config(config_file: str | None, settings: list[str]) -> LookalikeCo
 
 def check_root(fixed: Path, wanted: Path) -> None:
     """Raise ConfigError unless both are one folder."""
-    if wanted.expanduser().resolve() != fixed.expanduser().resolve():
+    if wanted.resolve() != fixed.resolve():
         raise ConfigError(
             f"this deployment works on the artifact root {fixed}, and its runs cannot work on {wanted}; "
             "deploy that collection under a name of its own"

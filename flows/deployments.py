@@ -63,7 +63,7 @@ def deploy_collection(config: LookalikeConfig, config_file: Path | None, setting
 
 
 def _deployments(config: LookalikeConfig, config_file: Path | None, settings: list[str]) -> list[RunnerDeployment]:
-    root = str(config.artifacts.root.expanduser().absolute())
+    root = str(config.artifacts.root.absolute())
     return [
         RunnerDeployment.from_flow(
             build,
@@ -89,7 +89,7 @@ def _deployments(config: LookalikeConfig, config_file: Path | None, settings: li
 
 def _check_name(config: LookalikeConfig) -> None:
     """Raise ConfigError if the collection's name belongs to another root on this server."""
-    root = config.artifacts.root.expanduser().absolute()
+    root = config.artifacts.root.absolute()
     with get_client(sync_client=True) as client:
         try:
             deployed = client.read_deployment_by_name(f"query/{config.name}").parameters.get("root")

@@ -8,7 +8,7 @@ from lookalike.config.sections import DatasetConfig, LookalikeConfig
 from lookalike.dataset import caltech101
 from lookalike.dataset.archive import archived_paths, without_outer_folders
 from lookalike.dataset.label_folders import label_of
-from lookalike.dataset.listing import list_files
+from lookalike.dataset.listing import list_source
 from lookalike.errors import ConfigError
 
 _MOST_NAMED = 10
@@ -29,7 +29,7 @@ def source_labels(config: DatasetConfig, artifacts: Path) -> set[str] | None:
     if not folder.is_dir():
         return {label_of(path, config) for path in archived_paths(folder)}
     folder = without_outer_folders(folder) if config.source == "caltech101" else folder
-    listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
+    listing = list_source(folder, config, artifacts)
     return {label_of(file.path, config) for file in listing.files}
 
 

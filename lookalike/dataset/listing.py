@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lookalike.config.sections import DatasetConfig
 from lookalike.errors import DatasetError
 
 _LINKED_FOLDER = "a symbolic link to a folder, which is not followed"
@@ -94,6 +95,11 @@ def list_files(
     except OSError as error:
         raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
     return Listing(files, dict(walk.left_out))
+
+
+def list_source(root: Path, config: DatasetConfig, artifacts: Path | None = None) -> Listing:
+    """Return what `list_files` finds below `root`, with what the configuration leaves out and follows."""
+    return list_files(root, config.exclude_paths, artifacts, follow_links=config.follow_links)
 
 
 def is_hidden(name: str) -> bool:

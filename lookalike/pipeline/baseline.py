@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lookalike.config.sections import DatasetConfig
+from lookalike.files import user_path
 from lookalike.pipeline.gate import LABELLED_FIGURES, UNLABELLED_FIGURES, Baseline, Reached, has_fallen
 from lookalike.store.events import Build, Event
 
@@ -24,7 +25,7 @@ def collection_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
     match dataset["source"]:
         case "folder":
             # Links are kept: the name that the user chose stays, wherever it leads.
-            folder = os.path.abspath(os.path.expanduser(dataset["folder"]))  # noqa: PTH100, PTH111
+            folder = os.path.abspath(user_path(dataset["folder"]))  # noqa: PTH100
             return {"source": "folder", "folder": folder}
         case "synthetic":
             drawn = ("synthetic_labels", "synthetic_images_per_label", "seed")

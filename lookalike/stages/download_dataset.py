@@ -12,7 +12,7 @@ from lookalike.dataset.archive import require_archive
 from lookalike.dataset.catalog import inspect_files
 from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.labels import check_excluded_labels
-from lookalike.dataset.listing import FoundFile, Listing, list_files
+from lookalike.dataset.listing import FoundFile, Listing, list_source
 from lookalike.dataset.records import Reject
 from lookalike.dataset.split import held_out_ids
 from lookalike.dataset.storage import IMAGES_FOLDER, REJECTS_NAME, DatasetSummary, write_dataset, write_rejects
@@ -47,7 +47,7 @@ def download_dataset(
 
 def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path, artifacts: Path | None) -> DatasetSummary:
     root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
-    listing = list_files(root, config.exclude_paths, artifacts, follow_links=config.follow_links)
+    listing = list_source(root, config, artifacts)
     kept = _without_excluded(labelled(listing.files, config), config.exclude_labels)
     rows, rejects = inspect_files(root, kept, config.max_pixels)
     if not rows:
@@ -94,7 +94,7 @@ def check_folder(config: DatasetConfig, artifacts: Path | None = None) -> None:
     """
     if config.source == "folder":
         folder = _configured_folder(config)
-        listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
+        listing = list_source(folder, config, artifacts)
         check_labels(folder, listing.files, config)
 
 
@@ -122,7 +122,7 @@ def _configured_folder(config: DatasetConfig) -> Path:
 
 
 def _folder_fingerprint(config: DatasetConfig, folder: Path, artifacts: Path | None) -> dict[str, Any]:
-    listing = list_files(folder, config.exclude_paths, artifacts, follow_links=config.follow_links)
+    listing = list_source(folder, config, artifacts)
     if not listing.files:
         left_out = f" but for {_described(listing.left_out)}, which are left out" if listing.left_out else ""
         raise DatasetError(f"{folder} is empty{left_out}; expected a folder of images")

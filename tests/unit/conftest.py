@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import LocalServer
 from tests.state import unchanged_state, warm_up
 
 _FOLDERS_OF_STAGES = {"dataset", "training", "embedding", "lsh", "evaluation", "search"}
@@ -12,6 +13,13 @@ _FOLDERS_OF_STAGES = {"dataset", "training", "embedding", "lsh", "evaluation", "
 
 def _is_of_a_stage(folder: Path) -> bool:
     return folder.name in _FOLDERS_OF_STAGES
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """A local HTTP server, for one test."""
+    with LocalServer() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

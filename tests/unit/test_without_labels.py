@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from lookalike.config.loading import load_config
-from lookalike.photos import PHOTOS_CONFIG, how_to_ask, index_settings
 from lookalike.pipeline.comparison import comparison_table, save_comparison
 from lookalike.pipeline.descriptions import describe_builds, describe_outcome, describe_result, describe_status
 from lookalike.pipeline.maintenance import list_builds, verify
+from lookalike.pipeline.photos import PHOTOS_CONFIG, how_to_ask, index_settings
 from lookalike.pipeline.preflight import check_before_start
 from lookalike.pipeline.publishing import find_status
 from lookalike.pipeline.registry import find_stages, run_stage

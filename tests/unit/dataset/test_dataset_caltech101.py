@@ -12,7 +12,7 @@ from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError, DownloadError
 from lookalike.stages.download_dataset import download_dataset, source_fingerprint
 from tests.conftest import CALTECH101_ARCHIVE
-from tests.servers import LocalServer, content, html, status
+from tests.servers import content, html, status
 
 REAL = CALTECH101_ARCHIVE
 
@@ -44,12 +44,6 @@ def official_zip():
 def _own_environment(monkeypatch):
     monkeypatch.delenv("LOOKALIKE_CALTECH101", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
-
-
-@pytest.fixture
-def server():
-    with LocalServer() as running:
-        yield running
 
 
 @pytest.fixture

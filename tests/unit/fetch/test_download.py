@@ -8,7 +8,7 @@ import pytest
 from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
 from lookalike.fetch.download import download_file
-from tests.servers import LocalServer, content, html, in_turn, lying_length, redirect, silent, status, without_length
+from tests.servers import content, html, in_turn, lying_length, redirect, silent, status, without_length
 
 DATA = bytes(range(256)) * 4000
 MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
@@ -18,12 +18,6 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
-
-
-@pytest.fixture
-def server():
-    with LocalServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -41,12 +41,6 @@ def picture():
     return stream.getvalue()
 
 
-@pytest.fixture
-def server():
-    with LocalServer() as running:
-        yield running
-
-
 def only_first_loopback(address):
     return str(address) == "127.0.0.1"
 
