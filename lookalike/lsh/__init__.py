@@ -10,9 +10,10 @@ All engines share `VectorIndex`. Notes on the method, and measurements: `docs/ha
 from pathlib import Path
 
 from lookalike.errors import IndexFormatError
-from lookalike.lsh.base import Metric, Neighbors, VectorIndex, merge_neighbors
+from lookalike.lsh.base import Metric, Neighbors
 from lookalike.lsh.engine import HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
+from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.lshash_adapter import LSHashIndex
 from lookalike.lsh.storage import read_description
 from lookalike.lsh.tuning import LSHParams, tune_lsh
@@ -26,14 +27,11 @@ __all__ = [
     "Neighbors",
     "VectorIndex",
     "load_index",
-    "merge_neighbors",
     "tune_lsh",
 ]
 
 _ENGINES: dict[str, type[HyperplaneLSH] | type[ExactIndex] | type[LSHashIndex]] = {
-    "lookalike": HyperplaneLSH,
-    "exact": ExactIndex,
-    "lshash3": LSHashIndex,
+    index.engine: index for index in (HyperplaneLSH, ExactIndex, LSHashIndex)
 }
 
 

@@ -1,10 +1,10 @@
-"""Many queries at once: whether compiling pays for them, and all cores."""
+"""Batches of queries: when compiling pays, and all cores."""
 
 import time
 from collections.abc import Callable
 
-from lookalike.lsh import compiled
 from lookalike.lsh.base import Float32Array, Neighbors
+from lookalike.lsh.kernels import runner
 from lookalike.threads import ordered_map
 
 # Queries that show how long NumPy takes for one.
@@ -14,19 +14,19 @@ _TRIAL_QUERIES = 8
 def answer_batch(
     queries: Float32Array, answer: Callable[[Float32Array], Neighbors], warm_up: Callable[[], None], threads: int
 ) -> list[Neighbors]:
-    """The answer to each row of `queries`, by `threads` threads once compiled code is there.
+    """The answer to each row of `queries`, in `threads` threads once the kernels are loaded.
 
-    Without it, the first queries are answered by NumPy and timed; when the rest would take NumPy longer
-    than compiling takes, `warm_up` is called. NumPy holds the interpreter's lock, so threads would not help it.
+    Before that, NumPy answers the first queries, timed; if the rest would take it longer than compiling takes,
+    `warm_up` is called. NumPy holds the interpreter's lock, so threads would not help it.
     """
     answers: list[Neighbors] = []
-    if not compiled.kernels_are_loaded() and len(queries) > _TRIAL_QUERIES:
+    if not runner.kernels_are_loaded() and len(queries) > _TRIAL_QUERIES:
         started = time.perf_counter()
         answers = [answer(query) for query in queries[:_TRIAL_QUERIES]]
         seconds_each = (time.perf_counter() - started) / _TRIAL_QUERIES
-        if (len(queries) - _TRIAL_QUERIES) * seconds_each > compiled.COMPILE_SECONDS:
+        if (len(queries) - _TRIAL_QUERIES) * seconds_each > runner.COMPILE_SECONDS:
             warm_up()
     rest = queries[len(answers) :]
-    if threads == 1 or not compiled.kernels_are_loaded() or len(rest) < 2 * threads:
+    if threads == 1 or not runner.kernels_are_loaded() or len(rest) < 2 * threads:
         return answers + [answer(query) for query in rest]
     return answers + list(ordered_map(answer, rest, workers=threads))

@@ -67,14 +67,24 @@ class Content:
     def __len__(self) -> int:
         return len(self.ids) if self.alive is None else int(np.count_nonzero(self.alive))
 
+    def living_ids(self) -> Int64Array:
+        """The ids of the rows that were not removed."""
+        return self.ids if self.alive is None else self.ids[self.alive]
+
 
 def new_content(vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
     """Content of checked vectors and ids; the vectors are referred to, not copied."""
     return Content(_new_segment(vectors, space, planes), _no_rows(space, planes), ids)
 
 
+def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
+    """Rows that are only scanned: no sketches, no tables."""
+    n_rows = len(vectors)
+    return Segment(vectors, scales, np.empty((n_rows, 0), np.uint64), build_tables(np.empty((0, n_rows), np.uint32), 0))
+
+
 def content_of_segment(segment: Segment, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
-    """Content of a segment that was read from disk."""
+    """Content of one segment."""
     return Content(segment, _no_rows(space, planes), ids)
 
 
@@ -82,7 +92,7 @@ def with_rows(
     content: Content, vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes
 ) -> Content:
     """The content and more rows; raises ValueError for an id that is there already."""
-    present = np.isin(ids, _living_ids(content))
+    present = np.isin(ids, content.living_ids())
     if present.any():
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
     keys, sketches = hash_rows(vectors, space.mean, planes)
@@ -140,6 +150,8 @@ def compacted(content: Content, space: VectorSpace, planes: Hyperplanes) -> Cont
 def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
     """Keys (n_tables, n) of the tables, which are the first bits of the sketches."""
     keys = np.empty((planes.n_tables, len(sketches)), np.uint32)
+    if not planes.n_tables:
+        return keys
     for start in range(0, len(sketches), _ROWS_PER_BLOCK):
         block = np.ascontiguousarray(sketches[start : start + _ROWS_PER_BLOCK].astype("<u8", copy=False))
         sides = np.unpackbits(block.view(np.uint8), axis=1, bitorder="little", count=planes.n_keyed)
@@ -154,10 +166,6 @@ def _new_segment(vectors: Float32Array, space: VectorSpace, planes: Hyperplanes)
 
 def _no_rows(space: VectorSpace, planes: Hyperplanes) -> Segment:
     return _new_segment(np.empty((0, space.dim), np.float32), space, planes)
-
-
-def _living_ids(content: Content) -> Int64Array:
-    return content.ids if content.alive is None else content.ids[content.alive]
 
 
 def _tidied(content: Content, space: VectorSpace, planes: Hyperplanes) -> Content:

@@ -1,23 +1,22 @@
-"""HyperplaneLSH: an index by random hyperplanes, with query-directed probing and exact ranking of what it finds.
+"""HyperplaneLSH: an index by random hyperplanes, with query-directed probing and exact ranking of the candidates.
 
-A query goes through these stages:
+A query has four steps:
 
-1. hash: one bit a hyperplane; `n_bits` of them are a key in each of `n_tables` tables,
+1. hash: one bit per hyperplane; `n_bits` of them form the key in each of `n_tables` tables,
 2. probe: the buckets most likely to hold neighbors, in order (`probing.py`),
 3. filter: of the rows found, those whose sketches differ least from the query's,
 4. rank: exact distances of these, nearest first.
 
-When the buckets hold too few rows, more are looked up, and in the end everything is scanned.
+If the buckets hold too few rows, more buckets are probed, and in the end all rows are scanned.
 """
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lookalike.limits import MAX_PROBES
-from lookalike.lsh import compiled, search
+from lookalike.lsh import steps
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors
 from lookalike.lsh.batch import answer_batch
 from lookalike.lsh.checks import (
@@ -28,34 +27,48 @@ from lookalike.lsh.checks import (
     checked_query,
     checked_vectors,
 )
-from lookalike.lsh.content import Content, compacted, new_content, rows_of_ids, with_rows, without_rows
+from lookalike.lsh.content import (
+    Content,
+    Segment,
+    compacted,
+    content_of_segment,
+    new_content,
+    rows_of_ids,
+    with_rows,
+    without_rows,
+)
+from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
+from lookalike.lsh.index import VectorIndex
+from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.space import PreparedQuery, VectorSpace, mean_of_rows
+from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
 
 Probes = int | Literal["hamming"]
 
 DEFAULT_PROBES = 8
 DEFAULT_RERANK = 256
-# When a query finds too few candidates, it looks into this many times as many buckets.
+# A query that finds too few candidates probes this many times as many buckets.
 MORE_PROBES = (1, 4, 16)
 
 
-class HyperplaneLSH:
+class HyperplaneLSH(VectorIndex):
     """Approximate nearest neighbors by random hyperplanes; make one with `build` or `load`.
 
-    Queries may run in several threads, also during `add`, `remove` and `compact`, which may not run together.
+    Queries may run in several threads, also during `add`, `remove` and `compact`; those must not run concurrently.
     """
+
+    engine = "lookalike"
 
     def __init__(
         self, space: VectorSpace, planes: Hyperplanes, content: Content, *, probes: int, rerank: int, seed: int
     ) -> None:
-        self._space = space
+        super().__init__(space, content)
         self._planes = planes
         self._plane_norms = planes.norms()
-        self._content = content
-        self._compiled: compiled.CompiledSearch | None = None
+        self._kernel_runner: runner.KernelRunner | None = None
         self.probes = probes
         self.rerank = rerank
         self.seed = seed
@@ -77,21 +90,21 @@ class HyperplaneLSH:
         sketch_bits: int | None = None,
         hyperplanes: ArrayLike | None = None,
     ) -> Self:
-        """An index over `vectors` (n, dim), which it refers to and does not copy when they are C-ordered float32.
+        """An index over `vectors` (n, dim), which are referred to, not copied, if they are C-ordered float32.
 
         Args:
             vectors: float32 (n, dim); n may be 0. They must not change while the index lives.
             ids: distinct integers (n,), by default the row numbers.
-            n_bits: hyperplanes a table, 1 to 32; `tune_lsh` chooses them well.
+            n_bits: hyperplanes per table, 1 to 32; `tune_lsh` chooses a good number.
             n_tables: number of tables.
-            seed: the hyperplanes' seed; same input and seed, same index.
+            seed: seed of the hyperplanes; the same input and seed give the same index.
             metric: cosine (1 - similarity) or euclidean (not squared).
-            center: subtract the mean first; vectors that lie on one side of the origin need it.
-            mean: subtract this one (dim,) instead of the mean of `vectors`.
-            probes: buckets looked up for each table, on average.
-            rerank: candidates whose exact distance is computed, at least; more for k above 64.
-            sketch_bits: bits of the filter's sketches, by default 256 or what the tables need.
-            hyperplanes: normals (n_tables, n_bits, dim) to use instead of drawn ones.
+            center: subtract the mean first, as vectors that lie on one side of the origin need.
+            mean: subtract this (dim,) instead of the mean of `vectors`.
+            probes: buckets probed per table, on average.
+            rerank: at least this many candidates are ranked exactly; more for k above 64.
+            sketch_bits: bits of the filter's sketches, by default 256 or as many as the tables need.
+            hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones.
 
         Raises:
             TypeError, ValueError: see `checked_vectors` and `checked_ids`; parameters out of range.
@@ -107,9 +120,9 @@ class HyperplaneLSH:
         return cls(space, planes, content, probes=probes, rerank=rerank, seed=seed)
 
     def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
-        """The min(k, len) nearest to `vector` (dim,), as far as the buckets hold them; nearest first.
+        """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
 
-        While k stays at or below 64 (then 256, 1024, ...), the top k is a prefix of the top k + 1.
+        As long as both are at most 64 (then 256, 1024, ...), the top k is a prefix of the top k + 1.
         """
         query = checked_query(vector, self.dim)
         return self._query(query, checked_int("k", k, 1), self._checked_probes(probes))
@@ -117,9 +130,9 @@ class HyperplaneLSH:
     def query_batch(
         self, vectors: ArrayLike, k: int, *, probes: int | None = None, threads: int | None = None
     ) -> list[Neighbors]:
-        """What `query` answers for each row of `vectors` (n_queries, dim); on all cores unless `threads` says less.
+        """The answer of `query` for each row of `vectors` (n_queries, dim), on all cores or in `threads` threads.
 
-        A large batch loads the compiled code (see `warm_up`) when that takes less time than it saves.
+        A large batch loads the compiled code (see `warm_up`) if that takes less time than it saves.
         """
         queries = checked_vectors(vectors, self.dim, "queries")
         k, probes = checked_int("k", k, 1), self._checked_probes(probes)
@@ -127,38 +140,33 @@ class HyperplaneLSH:
         return answer_batch(queries, lambda query: self._query(query, k, probes), self.warm_up, threads)
 
     def warm_up(self) -> None:
-        """Load the compiled code now (1 s; 10 s or so the first time on a machine)."""
-        compiled.load_kernels()
-        self._compiled_search(self._content).query(self._space.mean + 1, 1, 1, 1)
-
-    def search_exact(self, vector: ArrayLike, k: int) -> Neighbors:
-        """The min(k, len) nearest to `vector` (dim,) of all vectors, by the same metric and mean."""
-        query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
-        return search.scan(self._space, self._content, self._space.prepare(query), k)
+        """Load the compiled code now (1 s; about 10 s the first time on a machine)."""
+        runner.load_kernels()
+        self._runner(self._content).query(self._space.mean + 1, 1, 1, 1)
 
     def candidates(self, vector: ArrayLike, *, probes: Probes | None = None) -> Int64Array:
-        """The ids, ascending, of all vectors in the buckets that a query looks into first.
+        """The ids, ascending, of all vectors in the buckets that a query probes first.
 
-        `probes="hamming"` looks into every bucket that differs from the query's in at most one bit.
+        `probes="hamming"` probes every bucket that differs from the query's in at most one bit.
         """
         query = checked_query(vector, self.dim)
         tables, keys, _ = self._probe(self._space.prepare(query), probes)
-        return np.sort(self._content.ids[search.rows_in_buckets(self._content, tables, keys)])
+        return np.sort(self._content.ids[steps.rows_in_buckets(self._content, tables, keys)])
 
     def rank(self, vector: ArrayLike, ids: ArrayLike, k: int) -> Neighbors:
         """The min(k, n) nearest of the vectors with the given ids (n,), whatever buckets they are in."""
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
         wanted = checked_ids(ids, np.size(np.asarray(ids)))
         rows = np.sort(rows_of_ids(self._content, wanted))
-        return search.rank_rows(self._space, self._content, rows, self._space.prepare(query), k)
+        return steps.rank_rows(self._space, self._content, rows, self._space.prepare(query), k)
 
     def add(self, vectors: ArrayLike, ids: ArrayLike) -> None:
-        """Add vectors (n, dim) under new ids (n,); answers are then those of an index built with the same mean.
+        """Add vectors (n, dim) under new ids (n,); answers then equal those of a new index with the same mean.
 
-        Many at once are far cheaper than one by one.
+        One call with many vectors is far cheaper than many calls.
 
         Raises:
-            ValueError: an id is in the index already, or the vectors are bad; then nothing was added.
+            ValueError: an id is in the index already, or the vectors are invalid; nothing was added.
         """
         rows = checked_vectors(vectors, self.dim)
         self._content = with_rows(self._content, rows, checked_ids(ids, len(rows)), self._space, self._planes)
@@ -167,73 +175,25 @@ class HyperplaneLSH:
         """Remove the vectors with these ids (n,); they may be added again later.
 
         Raises:
-            ValueError: an id is not in the index; then nothing was removed.
+            ValueError: an id is not in the index; nothing was removed.
         """
         gone = checked_ids(ids, np.size(np.asarray(ids)))
         self._content = without_rows(self._content, gone, self._space, self._planes)
 
     def compact(self) -> None:
-        """Free the room of removed vectors and merge added ones; happens by itself when they grow many."""
+        """Free the memory of removed vectors and merge added ones; `add` and `remove` do so when there are many."""
         self._content = compacted(self._content, self._space, self._planes)
-
-    def save(self, folder: Path | str) -> None:
-        """Write the index to `folder`: `.npy` files, and `index.json` last."""
-        from lookalike.lsh.storage import save_index
-
-        content = compacted(self._content, self._space, self._planes)
-        save_index(Path(folder), self._space, self._planes, content, self._options())
-
-    @classmethod
-    def load(cls, folder: Path | str, mmap: bool = True) -> Self:
-        """The index that `save` wrote; with `mmap`, vectors and tables stay on disk until they are needed.
-
-        Raises:
-            IndexFormatError: a file is missing, truncated or altered, or of an unknown format.
-        """
-        from lookalike.lsh.storage import read_index
-
-        space, planes, content, options = read_index(Path(folder), mmap)
-        return cls(space, planes, content, **options)
 
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON; see `explain.index_stats`."""
-        from lookalike.lsh.explain import index_stats
-
-        parameters = {"engine": "lookalike", "metric": self.metric, **self._options()}
-        return {**parameters, **index_stats(self._content, self._planes)}
+        return {**super().stats(), **self._options(), **index_stats(self._content, self._planes)}
 
     def explain(self, vector: ArrayLike, id: int, *, probes: int | None = None) -> dict[str, Any]:
-        """Why a query does or does not find the vector `id`, fit for JSON; see `explain.explain_match`."""
-        from lookalike.lsh.explain import explain_match
-
+        """Why a query finds or misses the vector `id`, fit for JSON; see `explain.explain_match`."""
         prepared = self._space.prepare(checked_query(vector, self.dim))
         row = int(rows_of_ids(self._content, np.array([checked_int("id", id, -(2**63))]))[0])
         n_probes = self._checked_probes(probes) * self.n_tables
         return {"id": id, **explain_match(self._space, self._planes, self._content, prepared, row, n_probes)}
-
-    def __len__(self) -> int:
-        return len(self._content)
-
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._space.dim
-
-    @property
-    def mean(self) -> Float32Array:
-        """What is subtracted from every vector (dim,); zeros without centring."""
-        return self._space.mean
-
-    @property
-    def metric(self) -> Metric:
-        """The distance that neighbors are ranked by."""
-        return self._space.metric
-
-    @property
-    def ids(self) -> Int64Array:
-        """The ids (len,) of all vectors, in no order."""
-        content = self._content
-        return content.ids if content.alive is None else content.ids[content.alive]
 
     @property
     def n_bits(self) -> int:
@@ -258,40 +218,62 @@ class HyperplaneLSH:
 
     def _query(self, query: Float32Array, k: int, probes: int) -> Neighbors:
         content = self._content
-        if not search.needs_scan(k, len(content)):
-            run = self._query_compiled if compiled.kernels_are_loaded() else self._query_numpy
+        if not steps.needs_scan(k, len(content)):
+            run = self._query_kernels if runner.kernels_are_loaded() else self._query_numpy
             for factor in MORE_PROBES:
                 answer = run(content, query, k, factor * probes)
                 if answer is not None:
                     return answer
-        return search.scan(self._space, content, self._space.prepare(query), k)
+        return steps.scan(self._space, content, self._space.prepare(query), k)
 
-    def _query_compiled(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        return self._compiled_search(content).query(query, k, probes, self.rerank)
+    def _query_kernels(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
+        return self._runner(content).query(query, k, probes, self.rerank)
 
     def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        """The k nearest candidates; None when there are too few, or the query is a zero vector."""
+        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
         prepared = self._space.prepare(query)
         if prepared.is_zero:
             return None
         tables, keys, sketch = self._probe(prepared, probes)
-        rows = search.candidate_rows(content, tables, keys)
-        if len(rows) < search.level_of(k):
+        rows = steps.candidate_rows(content, tables, keys)
+        if len(rows) < steps.level_of(k):
             return None
-        kept = search.filter_by_sketch(content, rows, sketch, search.rerank_size(self.rerank, k))
-        return search.rank_rows(self._space, content, kept, prepared, k)
+        kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
+        return steps.rank_rows(self._space, content, kept, prepared, k)
 
     def _probe(self, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
-        """Tables and keys of the buckets to look into, and the query's sketch."""
+        """Tables and keys of the buckets to probe, and the query's sketch."""
         keys, sketch, margins = hash_query(query, self._space.mean, self._planes, self._plane_norms)
         if probes == "hamming":
             return *hamming_ball(keys, self.n_bits), sketch
         n_probes = self._checked_probes(probes) * self.n_tables
         return *probe_sequence(keys, margins, n_probes)[:2], sketch
 
-    def _compiled_search(self, content: Content) -> compiled.CompiledSearch:
-        handle = self._compiled
-        if handle is None or handle.content is not content:
-            handle = compiled.compiled_search(content, self._space, self._planes, self._plane_norms)
-            self._compiled = handle
-        return handle
+    def _runner(self, content: Content) -> runner.KernelRunner:
+        current = self._kernel_runner
+        if current is None or current.content is not content:
+            current = runner.kernel_runner(content, self._space, self._planes, self._plane_norms)
+            self._kernel_runner = current
+        return current
+
+    def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
+        content = compacted(self._content, self._space, self._planes)
+        segment, tables = content.main, content.main.tables
+        arrays = {
+            "scales": segment.scales,
+            "sketches": segment.sketches,
+            "table_rows": tables.rows,
+            "table_starts": tables.starts,
+            "table_keys": tables.keys,
+            "table_offsets": tables.table_offsets,
+            "normals": self._planes.normals,
+        }
+        return content, {"n_bits": self.n_bits, "n_tables": self.n_tables, **self._options()}, arrays
+
+    @classmethod
+    def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
+        tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
+        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
+        content = content_of_segment(segment, arrays["ids"], space, planes)
+        return cls(space, planes, content, **{name: parameters[name] for name in ("probes", "rerank", "seed")})

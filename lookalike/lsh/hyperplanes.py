@@ -49,6 +49,11 @@ class Hyperplanes:
         return np.sqrt(squared)
 
 
+def no_hyperplanes(dim: int) -> Hyperplanes:
+    """For an index that hashes nothing and scans: no tables, and sketches of no bits."""
+    return Hyperplanes(np.empty((0, dim), np.float32), 0, 0)
+
+
 def draw_hyperplanes(dim: int, n_tables: int, n_bits: int, sketch_bits: int, seed: int) -> Hyperplanes:
     """Gaussian normals from `seed`; the first ones do not depend on how many follow."""
     rng = np.random.default_rng(seed)
@@ -146,6 +151,8 @@ def hash_rows(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) ->
     """Keys (n_tables, n) and sketches (n, words) of all rows, block by block."""
     keys = np.empty((planes.n_tables, len(vectors)), np.uint32)
     sketches = np.empty((len(vectors), planes.sketch_bits // BITS_PER_WORD), np.uint64)
+    if not planes.sketch_bits:
+        return keys, sketches
     plane_norms = planes.norms()
     for start in range(0, len(vectors), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)

@@ -1,13 +1,12 @@
-"""lshash3, the reference engine, behind the common interface and with our hyperplanes in place of its unseeded ones."""
+"""lshash3, the reference engine, behind the common interface and with our seeded hyperplanes."""
 
 import contextlib
 import io
 import warnings
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lookalike.errors import ConfigError
 from lookalike.limits import MAX_BITS, MAX_TABLES
@@ -21,9 +20,9 @@ from lookalike.lsh.checks import (
     checked_query,
     checked_vectors,
 )
-from lookalike.lsh.content import Segment
-from lookalike.lsh.hyperplanes import draw_hyperplanes, given_hyperplanes
-from lookalike.lsh.search import scan_segments
+from lookalike.lsh.content import Content, new_content
+from lookalike.lsh.hyperplanes import draw_hyperplanes, given_hyperplanes, no_hyperplanes
+from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.space import VectorSpace, mean_of_rows
 
 Probe = Literal["plain", "hamming"]
@@ -32,28 +31,18 @@ Probe = Literal["plain", "hamming"]
 _DISTANCE_FUNCTIONS: dict[str, str] = {"plain": "euclidean", "hamming": "hamming"}
 
 
-class LSHashIndex:
+class LSHashIndex(VectorIndex):
     """An index by lshash3; make one with `build` or `load`. It holds vectors as Python floats: about 16 KB each."""
 
-    def __init__(
-        self,
-        space: VectorSpace,
-        normals: Float32Array,
-        vectors: Float32Array,
-        ids: Int64Array,
-        *,
-        probe: Probe,
-        seed: int,
-    ) -> None:
-        self._space = space
+    engine = "lshash3"
+
+    def __init__(self, space: VectorSpace, content: Content, normals: Float32Array, *, probe: Probe, seed: int) -> None:
+        super().__init__(space, content)
         self._normals = normals
-        self._vectors = vectors
-        self._scales = space.row_scales(vectors)
-        self._ids = ids
         self._probe = probe
         self._seed = seed
         self._hashes = _new_lshash(normals)
-        for row, point in enumerate(self._points(vectors)):
+        for row, point in enumerate(self._points(content.main.vectors)):
             # lshash3 drops extra data that is false, such as 0.
             self._hashes.index(point, extra_data=row + 1)
 
@@ -84,10 +73,12 @@ class LSHashIndex:
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
         normals = _normals(hyperplanes, rows.shape[1], n_tables, n_bits, seed)
         checked_choice("probe", probe, Probe)
-        return cls(VectorSpace(checked_metric(metric), centre), normals, rows, row_ids, probe=probe, seed=seed)
+        space = VectorSpace(checked_metric(metric), centre)
+        content = new_content(rows, row_ids, space, no_hyperplanes(space.dim))
+        return cls(space, content, normals, probe=probe, seed=seed)
 
     def query(self, vector: ArrayLike, k: int) -> Neighbors:
-        """The min(k, len) nearest that the buckets hold, nearest first; when they hold too few, an exact scan."""
+        """The min(k, len) nearest in the buckets, nearest first; of all vectors if the buckets hold too few."""
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
         rows = self._candidate_rows(query)
         prepared = self._space.prepare(query)
@@ -95,22 +86,12 @@ class LSHashIndex:
             return self.search_exact(query, k)
         # lshash3 returns candidates in order; only the near ones need our exact distances.
         near = rows[: k + 64]
-        distances = self._space.distances(self._vectors[near], prepared)
-        return nearest_first(self._ids[near], distances, k, len(rows))
-
-    def query_batch(self, vectors: ArrayLike, k: int) -> list[Neighbors]:
-        """What `query` answers for each row of `vectors` (n_queries, dim)."""
-        return [self.query(vector, k) for vector in checked_vectors(vectors, self.dim, "queries")]
-
-    def search_exact(self, vector: ArrayLike, k: int) -> Neighbors:
-        """The min(k, len) nearest to `vector` (dim,) of all vectors, by the same metric and mean."""
-        prepared = self._space.prepare(checked_query(vector, self.dim))
-        segments = [Segment(self._vectors, self._scales, None, None)]  # type: ignore[arg-type]
-        return scan_segments(self._space, segments, self._ids, None, prepared, checked_int("k", k, 1))
+        distances = self._space.distances(self._content.main.vectors[near], prepared)
+        return nearest_first(self._content.ids[near], distances, k, len(rows))
 
     def candidates(self, vector: ArrayLike) -> Int64Array:
         """The ids of all vectors that lshash3 finds, in its order of distance."""
-        return self._ids[self._candidate_rows(checked_query(vector, self.dim))]
+        return self._content.ids[self._candidate_rows(checked_query(vector, self.dim))]
 
     def _candidate_rows(self, query: Float32Array) -> Int64Array:
         point = next(iter(self._points(query[None, :])))
@@ -118,44 +99,16 @@ class LSHashIndex:
         return np.array([extra - 1 for (_, extra), _ in found], dtype=np.int64)
 
     def _points(self, vectors: Float32Array) -> Any:
-        """Rows as lshash3 gets them: centred, and for cosine of unit length, so that its distance ranks alike."""
+        """Rows as lshash3 gets them: centred, and of unit length for cosine, so that it ranks as we do."""
         for vector in vectors:
             prepared = self._space.prepare(vector)
             point: Float64Array = prepared.direction
             yield point if self._space.metric == "cosine" else vector.astype(np.float64) - self._space.mean
 
-    def save(self, folder: Path | str) -> None:
-        """Write vectors, ids, mean and hyperplanes to `folder`; lshash3's own format is a pickle and not used."""
-        from lookalike.lsh.storage import write_index_folder
-
-        arrays = {"vectors": self._vectors, "ids": self._ids, "mean": self._space.mean, "normals": self._normals}
-        parameters = {"metric": self._space.metric, "probe": self._probe, "seed": self._seed}
-        write_index_folder(Path(folder), "lshash3", parameters, arrays)
-
-    @classmethod
-    def load(cls, folder: Path | str, mmap: bool = True) -> Self:
-        """The index that `save` wrote; its tables are made again, about a millisecond per vector."""
-        from lookalike.lsh.storage import read_arrays, read_description
-
-        description = read_description(Path(folder), "lshash3")
-        arrays, parameters = read_arrays(Path(folder), description, mmap), description["parameters"]
-        space = VectorSpace(parameters["metric"], arrays["mean"])
-        return cls(
-            space,
-            arrays["normals"],
-            arrays["vectors"],
-            arrays["ids"],
-            probe=parameters["probe"],
-            seed=parameters["seed"],
-        )
-
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON."""
         return {
-            "engine": "lshash3",
-            "n_vectors": len(self),
-            "dim": self.dim,
-            "metric": self._space.metric,
+            **super().stats(),
             "n_bits": self._normals.shape[1],
             "n_tables": self._normals.shape[0],
             "probe": self._probe,
@@ -163,23 +116,15 @@ class LSHashIndex:
             "occupied_buckets": [len(table.keys()) for table in self._hashes.hash_tables],
         }
 
-    def __len__(self) -> int:
-        return len(self._ids)
+    def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
+        # Not lshash3's own format, which is a pickle.
+        return self._content, {"probe": self._probe, "seed": self._seed}, {"normals": self._normals}
 
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._space.dim
-
-    @property
-    def metric(self) -> Metric:
-        """The distance that neighbors are ranked by."""
-        return self._space.metric
-
-    @property
-    def mean(self) -> Float32Array:
-        """What is subtracted from every vector (dim,); zeros without centring."""
-        return self._space.mean
+    @classmethod
+    def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+        # The tables are built again, about a millisecond per vector.
+        content = new_content(arrays["vectors"], arrays["ids"], space, no_hyperplanes(space.dim))
+        return cls(space, content, arrays["normals"], probe=parameters["probe"], seed=parameters["seed"])
 
     @property
     def hyperplanes(self) -> Float32Array:
@@ -213,7 +158,7 @@ def _new_lshash(normals: Float32Array) -> Any:
 
 
 def import_lshash() -> Any:
-    """The class of lshash3, whose import warns of old packages; nothing of that reaches the user.
+    """The class of lshash3; the warnings and output of its import are suppressed.
 
     Raises:
         ConfigError: lshash3 is not installed.

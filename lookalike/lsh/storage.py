@@ -1,7 +1,6 @@
-"""An index as a folder: arrays in `.npy` files, everything else with sizes and digests in `index.json`.
+"""An index as a folder: arrays in `.npy` files, parameters, sizes and digests in `index.json`.
 
-No pickle. `index.json` is written last, so a folder without it, or one whose files do not agree with it,
-is not taken for an index.
+No pickle. `index.json` is written last: a folder without it, or with files that disagree with it, is refused.
 """
 
 from pathlib import Path
@@ -11,10 +10,6 @@ import numpy as np
 
 from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_json, replacing, sha256_of_file, write_json_atomic
-from lookalike.lsh.content import Content, Segment, content_of_segment
-from lookalike.lsh.hyperplanes import Hyperplanes
-from lookalike.lsh.space import VectorSpace
-from lookalike.lsh.tables import Tables
 
 INDEX_FILE = "index.json"
 FORMAT_VERSION = 1
@@ -88,36 +83,3 @@ def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
         raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
     array.flags.writeable = False
     return array
-
-
-def save_index(
-    folder: Path, space: VectorSpace, planes: Hyperplanes, content: Content, options: dict[str, int]
-) -> None:
-    """Write a compacted hyperplane index."""
-    segment = content.main
-    arrays = {
-        "vectors": segment.vectors,
-        "scales": segment.scales,
-        "sketches": segment.sketches,
-        "table_rows": segment.tables.rows,
-        "table_starts": segment.tables.starts,
-        "table_keys": segment.tables.keys,
-        "table_offsets": segment.tables.table_offsets,
-        "ids": content.ids,
-        "mean": space.mean,
-        "normals": planes.normals,
-    }
-    parameters = {"metric": space.metric, "n_bits": planes.n_bits, "n_tables": planes.n_tables, **options}
-    write_index_folder(folder, "lookalike", parameters, arrays)
-
-
-def read_index(folder: Path, mmap: bool) -> tuple[VectorSpace, Hyperplanes, Content, dict[str, int]]:
-    """What `save_index` wrote."""
-    description = read_description(folder, "lookalike")
-    arrays, parameters = read_arrays(folder, description, mmap), description["parameters"]
-    space = VectorSpace(parameters["metric"], arrays["mean"])
-    planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
-    tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
-    segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
-    content = content_of_segment(segment, arrays["ids"], space, planes)
-    return space, planes, content, {name: parameters[name] for name in ("probes", "rerank", "seed")}

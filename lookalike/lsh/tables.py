@@ -96,8 +96,8 @@ def build_tables(keys: Keys, n_bits: int) -> Tables:
         counts.append(len(sizes))
         starts.append(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    all_keys = np.empty(0, np.uint32) if dense else np.concatenate(occurring)
-    return Tables(rows, np.concatenate(starts), all_keys, offsets)
+    all_keys = np.concatenate([np.empty(0, np.uint32), *occurring])
+    return Tables(rows, np.concatenate([np.empty(0, np.int32), *starts]), all_keys, offsets)
 
 
 @dataclass(frozen=True, slots=True)

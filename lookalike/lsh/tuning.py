@@ -27,8 +27,8 @@ from lookalike.lsh.hyperplanes import (
     hash_rows,
 )
 from lookalike.lsh.probing import probe_sequence
-from lookalike.lsh.search import ALL_ROWS_FACTOR
 from lookalike.lsh.space import VectorSpace, mean_of_rows
+from lookalike.lsh.steps import ALL_ROWS_FACTOR
 from lookalike.lsh.tables import BucketCounts, bucket_counts
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Neighbor:
+class SimilarImage:
     """One answer. `path` is relative to the dataset's root; `rank` counts from 1; without labels `label` is empty.
 
     `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
@@ -36,7 +36,7 @@ class QueryResult:
     """
 
     query: str
-    neighbors: tuple[Neighbor, ...]
+    neighbors: tuple[SimilarImage, ...]
     candidates: int
     latency_ms: float
     error: str | None = None
@@ -55,5 +55,5 @@ class QueryResult:
 
 
 def similarity_of(distance: float, metric: str) -> float:
-    """The similarity that belongs to a distance, rounded for people; see Neighbor."""
+    """The similarity that belongs to a distance, rounded for people; see SimilarImage."""
     return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)

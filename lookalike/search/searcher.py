@@ -19,7 +19,7 @@ from lookalike.errors import ArtifactError, EmbeddingError, ImageError, Lookalik
 from lookalike.files import read_json
 from lookalike.images.reading import MAX_PIXELS, read_image_file
 from lookalike.lsh import Neighbors, VectorIndex, load_index
-from lookalike.search.results import Neighbor, QueryResult, similarity_of
+from lookalike.search.results import QueryResult, SimilarImage, similarity_of
 from lookalike.search.sources import ImageSource, image_id_of, is_one_source, name_of, read_query
 from lookalike.store.artifacts import Store
 from lookalike.store.events import find_build, read_events
@@ -179,12 +179,12 @@ class Searcher:
             file = b""  # It cannot be shown; its vector is there all the same.
         return load_vector(self._embeddings_folder, row), file
 
-    def _neighbors(self, answer: Neighbors) -> tuple[Neighbor, ...]:
+    def _neighbors(self, answer: Neighbors) -> tuple[SimilarImage, ...]:
         # Not pa.array, which imports pandas: 0.3 s of a cold query.
         numbers = pa.Array.from_buffers(pa.int64(), len(answer), [None, pa.py_buffer(answer.ids.tobytes())])
         rows = self._rows.take(numbers).to_pylist()
         return tuple(
-            Neighbor(
+            SimilarImage(
                 rank=rank,
                 image_id=row["image_id"],
                 path=row["path"],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index, merge_neighbors
+from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index
 from lookalike.lsh.hyperplanes import draw_hyperplanes, hash_rows
 from lookalike.lsh.probing import probe_sequence
 
@@ -219,21 +219,6 @@ def test_probes_are_the_buckets_of_lowest_score(n_tables, n_bits, seed, n_probes
     assert len(tables) == len(expected)
     np.testing.assert_allclose(scores, [score for score, _, _ in expected], atol=1e-12)
     assert {(table, key) for _, table, key in expected} == set(zip(tables.tolist(), buckets.tolist(), strict=True))
-
-
-@SETTINGS
-@given(vectors_and_options(n_min=2), st.integers(1, 5), st.integers(1, 50))
-def test_merged_answers_of_parts_are_the_answer_of_the_whole(case, n_parts, k):
-    vectors, options = case
-    whole = ExactIndex.build(vectors, metric=options["metric"])
-    parts = [
-        ExactIndex.build(vectors[part::n_parts], np.arange(part, len(vectors), n_parts), metric=options["metric"])
-        for part in range(n_parts)
-    ]
-    for query in vectors[:3]:
-        merged = merge_neighbors([part.query(query, k) for part in parts], k)
-        assert_same(merged, whole.query(query, k))
-        assert merged.candidates == len(vectors)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

@@ -96,9 +96,10 @@ MAY_MAKE_STALE = {
         "": "lsh threads",
         "embedding": "table",
         "lsh": (
-            "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
-            "kernel_ranking kernel_tools kernels lshash_adapter probing search space storage tables tuning"
+            "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
+            "probing space steps storage tables tuning"
         ),
+        "lsh.kernels": "jit probing ranking runner steps",
         "stages": "build_lsh",
     },
     "evaluate_recall": {
@@ -109,9 +110,10 @@ MAY_MAKE_STALE = {
         "evaluation": "distortion evaluation_set metrics quality ranking recall",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
-            "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
-            "kernel_ranking kernel_tools kernels lshash_adapter probing search space storage tables tuning"
+            "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
+            "probing space steps storage tables tuning"
         ),
+        "lsh.kernels": "jit probing ranking runner steps",
         "network": "arithmetic backbones description head inference model_folder network preprocessing",
         "stages": "evaluate_recall",
     },

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lookalike.pipeline.descriptions import describe_result
 from lookalike.printable import PrintableFormatter, escape_unencodable, json_text, printable, printable_lines
-from lookalike.search import Neighbor, QueryResult
+from lookalike.search import QueryResult, SimilarImage
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
 
@@ -28,7 +28,7 @@ ENCODINGS = ["utf-8", "ascii", "latin-1", "cp1252", "cp437", "shift_jis"]
 
 
 def result_of(name, label):
-    neighbor = Neighbor(rank=1, image_id="0" * 64, path=name, label=label, distance=0.1, similarity=0.9)
+    neighbor = SimilarImage(rank=1, image_id="0" * 64, path=name, label=label, distance=0.1, similarity=0.9)
     return QueryResult(query=name, neighbors=(neighbor,), candidates=1, latency_ms=1.0)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index, merge_neighbors
+from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, load_index
 
 OPTIONS = {"n_bits": 7, "n_tables": 6}
 
@@ -22,12 +22,6 @@ def assert_equal_answers(first, second):
         np.testing.assert_array_equal(a.ids, b.ids)
         np.testing.assert_array_equal(a.distances, b.distances)
         assert a.candidates == b.candidates
-
-
-def test_every_engine_keeps_the_protocol(build, vectors):
-    index = build(vectors[:50])
-    assert isinstance(index, VectorIndex)
-    assert (len(index), index.dim) == (50, 32)
 
 
 def test_every_engine_answers_alike_after_load(build, vectors, queries, tmp_path):
@@ -116,13 +110,3 @@ def test_zero_vectors_are_near_each_other_and_far_from_all_else(build, vectors, 
         assert set(answer.distances.tolist()) == {0.0, 1.0}
     else:
         assert by_id[7] == by_id[500] == 1.0
-
-
-def test_merge_takes_the_nearest_of_all(vectors, queries):
-    mean = vectors.mean(axis=0)
-    parts = [ExactIndex.build(vectors[i::3], np.arange(i, 3000, 3), mean=mean) for i in range(3)]
-    whole = ExactIndex.build(vectors, mean=mean).query(queries[0], 20)
-    merged = merge_neighbors([part.query(queries[0], 20) for part in parts], 20)
-    assert_equal_answers([merged], [whole])
-    assert len(merge_neighbors([], 5)) == 0
-    assert merge_neighbors([whole, whole], 20).ids.tolist() == whole.ids.tolist()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import IndexFormatError
-from lookalike.lsh import HyperplaneLSH, load_index, merge_neighbors
+from lookalike.lsh import HyperplaneLSH, load_index
 from lookalike.lsh.exact import ExactIndex
 
 
@@ -86,11 +86,6 @@ def test_bad_parameters_are_refused(options, error, message):
 def test_bad_queries_are_refused(engine, query, k, error, message):
     with pytest.raises(error, match=re.escape(message)):
         engine(np.ones((3, 4))).query(query, k)
-
-
-def test_merge_refuses_k_below_one():
-    with pytest.raises(ValueError, match="k must be at least 1"):
-        merge_neighbors([], 0)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import ConfigError
-from lookalike.search import Neighbor, QueryResult
+from lookalike.search import QueryResult, SimilarImage
 from lookalike.search.output import check_room
 from lookalike.search.page import render_page, save_page
 from lookalike.search.picture import _font, draw_results, fit_text, result_size, save_picture, tile_layout
@@ -19,7 +19,7 @@ def result_of(tmp_path, n: int, label: str = "sailboat", error: str | None = Non
     Image.new("RGB", (60, 30), (200, 30, 30)).save(stream, "PNG")
     (tmp_path / HOSTILE).write_bytes(stream.getvalue())
     neighbors = tuple(
-        Neighbor(rank, "0" * 64, HOSTILE, label, distance=rank / 200, similarity=1 - rank / 200)
+        SimilarImage(rank, "0" * 64, HOSTILE, label, distance=rank / 200, similarity=1 - rank / 200)
         for rank in range(1, n + 1)
     )
     return QueryResult(

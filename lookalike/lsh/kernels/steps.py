@@ -1,17 +1,17 @@
-"""The stages of a query in compiled code, with the results of `search.py`.
+"""The steps of a query in compiled code, with the results of `lsh/steps.py`.
 
-Importing this module imports numba, which takes half a second: only `compiled.py` does it, when it pays.
+Importing this module imports numba, which takes half a second: only `runner.py` does it, when it pays.
 """
 
 from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.kernel_probing import kth_smallest, probe_sequence
-from lookalike.lsh.kernel_ranking import bound_segment, exact_distance, sum_products
-from lookalike.lsh.kernel_tools import compiled, count_bits, prefetch
-from lookalike.lsh.search import ALL_ROWS_FACTOR
+from lookalike.lsh.kernels.jit import count_bits, jit, prefetch
+from lookalike.lsh.kernels.probing import kth_smallest, probe_sequence
+from lookalike.lsh.kernels.ranking import bound_segment, exact_distance, sum_products
 from lookalike.lsh.space import SMALLEST_NORM
+from lookalike.lsh.steps import ALL_ROWS_FACTOR
 
 # In place of the number of ranked candidates.
 TOO_FEW = -1
@@ -20,7 +20,7 @@ IS_ZERO = -2
 _SKETCHES_AHEAD = 16
 
 
-@compiled()
+@jit()
 def _bucket_position(table_keys: Any, table_offsets: Any, table: int, key: Any) -> int:
     """Where a bucket stands among all buckets, or -1."""
     low, end = table_offsets[table], table_offsets[table + 1]
@@ -36,7 +36,7 @@ def _bucket_position(table_keys: Any, table_offsets: Any, table: int, key: Any) 
     return int(low) if low < end and table_keys[low] == key else -1
 
 
-@compiled()
+@jit()
 def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any) -> int:
     """Write where each bucket begins and ends within its table's rows; the number of rows in all of them."""
     _vectors, _scales, _sketches, rows, starts, table_keys, table_offsets = segment
@@ -52,7 +52,7 @@ def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any)
     return total
 
 
-@compiled()
+@jit()
 def count_living(tables: Any, ranges: Any, segment: Any, alive: Any, first: int) -> int:
     """How many rows that were not removed the buckets hold, counted as often as they occur."""
     rows, (firsts, lasts), total = segment[3], ranges, 0
@@ -62,7 +62,7 @@ def count_living(tables: Any, ranges: Any, segment: Any, alive: Any, first: int)
     return total
 
 
-@compiled()
+@jit()
 def collect_rows(tables: Any, ranges: Any, segment: Any, alive: Any, first: int, found: Any) -> int:
     """Write the distinct living rows in the buckets of one segment to `found`; their number."""
     rows, (firsts, lasts) = segment[3], ranges
@@ -80,7 +80,7 @@ def collect_rows(tables: Any, ranges: Any, segment: Any, alive: Any, first: int,
     return count
 
 
-@compiled()
+@jit()
 def living_rows(n_rows: int, alive: Any, first: int, found: Any) -> int:
     """Write all living rows of one segment to `found`; their number."""
     count = 0
@@ -91,7 +91,7 @@ def living_rows(n_rows: int, alive: Any, first: int, found: Any) -> int:
     return count
 
 
-@compiled()
+@jit()
 def differing_bits(rows: Any, sketches: Any, sketch: Any, differing: Any) -> None:
     """Write in how many bits each row's sketch differs from the query's."""
     n_words = len(sketch)
@@ -104,7 +104,7 @@ def differing_bits(rows: Any, sketches: Any, sketch: Any, differing: Any) -> Non
         differing[position] = total
 
 
-@compiled()
+@jit()
 def keep_most_alike(rows: Any, differing: Any, n_main: int, size: int) -> Any:
     """Move the rows with the fewest differing bits to the front: at least `size`; the counts of main and of all."""
     counts = np.zeros(differing.max() + 1, np.int64)
@@ -123,12 +123,12 @@ def keep_most_alike(rows: Any, differing: Any, n_main: int, size: int) -> Any:
     return kept_main, kept
 
 
-@compiled()
+@jit()
 def _product_with_normal(centered: Any, normal: Any) -> float:
     return sum_products(centered, normal.astype(np.float64))
 
 
-@compiled()
+@jit()
 def hash_projections(projections: Any, centered: Any, planes: Any, error: float, n_tables: int, n_bits: int) -> Any:
     """Keys, sketch and squared margins of a query, as `hyperplanes.hash_query` gives them."""
     normals, plane_norms = planes
@@ -150,9 +150,9 @@ def hash_projections(projections: Any, centered: Any, planes: Any, error: float,
     return keys, sketch, margins
 
 
-@compiled()
+@jit()
 def find_candidates(tables: Any, keys: Any, segments: Any, alive: Any, n_alive: int) -> Any:
-    """Rows, how many of them are of the main segment, and how many in all, as `search.candidate_rows`.
+    """Rows, how many of them are of the main segment, and how many in all, as `steps.candidate_rows`.
 
     Rows of the tail come after those of the main segment and count from 0.
     """
@@ -173,7 +173,7 @@ def find_candidates(tables: Any, keys: Any, segments: Any, alive: Any, n_alive: 
     return rows, in_main, in_main + collect_rows(tables, tail_ranges, tail, alive, n_main, rows[in_main:])
 
 
-@compiled()
+@jit()
 def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments: Any, size: int) -> Any:
     """Move the rows whose sketches differ least to the front; how many are of the main segment, and in all."""
     if n_rows <= size:
@@ -184,7 +184,7 @@ def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments
     return keep_most_alike(rows, differing, in_main, size)
 
 
-@compiled()
+@jit()
 def find_nearest(
     query: Any, mean: Any, projections: Any, planes: Any, settings: Any, segments: Any, alive: Any, limits: Any
 ) -> Any:

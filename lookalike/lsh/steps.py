@@ -1,6 +1,6 @@
-"""The stages of a query, in NumPy: bucket candidates, sketch filter, exact ranking, and the scan of everything.
+"""The steps of a query, in NumPy: bucket candidates, sketch filter, exact ranking, and the scan of all rows.
 
-`kernels.py` does the first three in compiled code, with equal results.
+`kernels/steps.py` does the first three in compiled code, with equal results.
 """
 
 from collections.abc import Sequence
@@ -87,30 +87,17 @@ def rank_rows(space: VectorSpace, content: Content, rows: Int64Array, query: Pre
 
 def scan(space: VectorSpace, content: Content, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of all living rows."""
-    return scan_segments(space, content.segments, content.ids, content.alive, query, k)
-
-
-def scan_segments(
-    space: VectorSpace,
-    segments: Sequence[Segment],
-    ids: Int64Array,
-    alive: Alive | None,
-    query: PreparedQuery,
-    k: int,
-) -> Neighbors:
-    """The k nearest of all living rows of some segments."""
     found = [
-        _scan_block(space, segment, slice(start, start + _ROWS_PER_SCAN), first, alive, query, k)
-        for first, segment in _numbered(segments)
+        _scan_block(space, segment, slice(start, start + _ROWS_PER_SCAN), first, content.alive, query, k)
+        for first, segment in _numbered(content.segments)
         for start in range(0, len(segment), _ROWS_PER_SCAN)
     ]
     if not found:
         return no_neighbors()
     rows, ranks, bounds = (np.concatenate(parts) for parts in zip(*found, strict=True))
     near = np.sort(rows[shortlist(ranks, bounds, k)])
-    distances = space.distances(_take(segments, "vectors", near), query)
-    n_alive = len(ids) if alive is None else int(np.count_nonzero(alive))
-    return nearest_first(ids[near], distances, k, n_alive)
+    distances = space.distances(_take(content.segments, "vectors", near), query)
+    return nearest_first(content.ids[near], distances, k, len(content))
 
 
 def _scan_block(

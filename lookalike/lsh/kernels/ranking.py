@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.kernel_tools import compiled, prefetch
+from lookalike.lsh.kernels.jit import jit, prefetch
 from lookalike.lsh.space import SMALLEST_COSINE_DISTANCE, SMALLEST_NORM
 
 _ROWS_AHEAD = 4
 _FLOATS_PER_CACHE_LINE = 16
 
 
-@compiled()
+@jit()
 def sum_products(first: Any, second: Any) -> float:
     """The sum of products of two float64 vectors in the order of `space.sum_products`."""
     p0 = p1 = p2 = p3 = p4 = p5 = p6 = p7 = 0.0
@@ -36,7 +36,7 @@ def sum_products(first: Any, second: Any) -> float:
     return total
 
 
-@compiled(fastmath=True)
+@jit(fastmath=True)
 def dot_products(rows: Any, vectors: Any, direction: Any, dots: Any) -> None:
     """Write the approximate dot products of rows with the query's direction."""
     dim = len(direction)
@@ -51,7 +51,7 @@ def dot_products(rows: Any, vectors: Any, direction: Any, dots: Any) -> None:
         dots[position] = total
 
 
-@compiled()
+@jit()
 def bound_ranks(dots: Any, rows: Any, scales: Any, ranking: Any, lows: Any, highs: Any) -> None:
     """Write bounds from below and above on the rank of each row, as `VectorSpace.approximate` gives them."""
     is_cosine, error, mean_norm, offset, norm = ranking
@@ -66,7 +66,7 @@ def bound_ranks(dots: Any, rows: Any, scales: Any, ranking: Any, lows: Any, high
         lows[position], highs[position] = rank - bound, rank + bound
 
 
-@compiled()
+@jit()
 def bound_segment(rows: Any, segment: Any, fast_direction: Any, ranking: Any, lows: Any, highs: Any) -> None:
     """Write bounds from below and above on the rank of each row of one segment."""
     dots = np.empty(len(rows), np.float32)
@@ -74,7 +74,7 @@ def bound_segment(rows: Any, segment: Any, fast_direction: Any, ranking: Any, lo
     bound_ranks(dots, rows, segment[1], ranking, lows, highs)
 
 
-@compiled()
+@jit()
 def exact_distance(vector: Any, query: Any, mean: Any, direction: Any, is_cosine: bool, work: Any) -> float:
     """The distance of one row, as `VectorSpace.distances` gives it for a query that is not zero."""
     for component in range(len(vector)):

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(**options: Any) -> Callable[[Function], Function]:
+def jit(**options: Any) -> Callable[[Function], Function]:
     """The `njit` of numba without the interpreter's lock, cached on disk where a folder for that can be written."""
 
     def decorate(function: Function) -> Function:

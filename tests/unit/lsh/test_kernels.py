@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from lookalike.lsh import HyperplaneLSH, compiled
+from lookalike.lsh import HyperplaneLSH
 from lookalike.lsh.hyperplanes import hash_query
+from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.space import sum_products
 
@@ -17,15 +18,15 @@ from .test_engine import assert_equal_answers
 
 @pytest.fixture(scope="module")
 def kernels():
-    compiled.load_kernels()
-    from lookalike.lsh import kernels
+    runner.load_kernels()
+    from lookalike.lsh.kernels import steps
 
-    return kernels
+    return steps
 
 
 def numpy_answers(index, queries, k, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "_loaded", {})
+        patch.setattr(runner, "_loaded", {})
         return [index.query(query, k) for query in queries]
 
 
@@ -100,12 +101,12 @@ def test_same_hash(kernels, vectors):
 
 def test_a_long_batch_loads_compiled_code_and_a_short_one_does_not(vectors, queries, monkeypatch):
     index = HyperplaneLSH.build(vectors, n_bits=7, n_tables=6)
-    monkeypatch.setattr(compiled, "_loaded", {})
+    monkeypatch.setattr(runner, "_loaded", {})
     short = index.query_batch(queries, 5)
-    assert not compiled.kernels_are_loaded()
-    monkeypatch.setattr(compiled, "COMPILE_SECONDS", 0.0)
+    assert not runner.kernels_are_loaded()
+    monkeypatch.setattr(runner, "COMPILE_SECONDS", 0.0)
     assert_equal_answers(index.query_batch(queries, 5), short)
-    assert compiled.kernels_are_loaded()
+    assert runner.kernels_are_loaded()
 
 
 def test_a_single_query_imports_neither_numba_nor_lshash():
@@ -124,10 +125,10 @@ def test_an_unwritable_cache_folder_does_no_harm(tmp_path):
     unwritable = tmp_path / "file"
     unwritable.write_text("not a folder")
     script = (
-        "from lookalike.lsh.kernel_tools import compiled\n"
+        "from lookalike.lsh.kernels.jit import jit\n"
         "import numba.core.caching as caching\n"
         "caching.CacheImpl._locator_classes = []\n"
-        "print(compiled()(lambda x: x + 1)(41))"
+        "print(jit()(lambda x: x + 1)(41))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "42"

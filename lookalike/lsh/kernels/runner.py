@@ -1,8 +1,8 @@
 """When compiled code is used, and how a query is handed to it.
 
-numba costs half a second to import, and the kernels some seconds to compile the first time on a
-machine (later they come from numba's cache on disk). A single query is answered by NumPy sooner than
-that, so only a batch that NumPy would work on for longer, or a call of `warm_up`, brings them in.
+numba takes half a second to import, and the kernels take some seconds to compile the first time on a
+machine (later they come from numba's cache on disk). NumPy answers a single query sooner than that, so
+the kernels are loaded only by a batch that would keep NumPy busy for longer, or by `warm_up`.
 From then on every index in the process uses them. Answers are equal either way.
 """
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from lookalike.lsh.base import Float32Array, Float64Array, Neighbors, nearest_first
 from lookalike.lsh.content import Content, Segment
 from lookalike.lsh.hyperplanes import Hyperplanes
-from lookalike.lsh.search import level_of, rerank_size
 from lookalike.lsh.space import VectorSpace, rounding_error
+from lookalike.lsh.steps import level_of, rerank_size
 
-# About what importing and compiling cost; a batch that NumPy would need longer for is worth it.
+# About what importing and compiling cost; a batch that takes NumPy longer is worth it.
 COMPILE_SECONDS = 5.0
 
 _loaded: dict[str, ModuleType] = {}
@@ -27,19 +27,19 @@ _loaded: dict[str, ModuleType] = {}
 
 def load_kernels() -> None:
     """Bring the compiled kernels into this process; imports numba on the first call."""
-    from lookalike.lsh import kernels
+    from lookalike.lsh.kernels import steps
 
-    _loaded["kernels"] = kernels
+    _loaded["steps"] = steps
 
 
 def kernels_are_loaded() -> bool:
     """Whether compiled kernels are in this process already."""
-    return "kernels" in _loaded
+    return "steps" in _loaded
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledSearch:
-    """One state of an index as the compiled code wants it."""
+class KernelRunner:
+    """One state of an index in the form that the kernels take."""
 
     content: Content
     normals: Float32Array
@@ -50,11 +50,11 @@ class CompiledSearch:
     n_alive: int
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
-        """The k nearest candidates; None when there are too few, or the query is a zero vector."""
+        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
         projections = self.normals @ (query - self.mean)
         limits = (probes * self.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
         mean, planes, segments, alive = self.arrays
-        rows, distances, n_ranked = _loaded["kernels"].find_nearest(
+        rows, distances, n_ranked = _loaded["steps"].find_nearest(
             query, mean, projections, planes, self.settings, segments, alive, limits
         )
         if n_ranked < 0:
@@ -62,17 +62,15 @@ class CompiledSearch:
         return nearest_first(self.content.ids[rows], distances, k, n_ranked)
 
 
-def compiled_search(
-    content: Content, space: VectorSpace, planes: Hyperplanes, plane_norms: Float64Array
-) -> CompiledSearch:
-    """A handle for the compiled code; call `load_kernels` first."""
+def kernel_runner(content: Content, space: VectorSpace, planes: Hyperplanes, plane_norms: Float64Array) -> KernelRunner:
+    """A runner over `content`; call `load_kernels` before its first query."""
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))
     settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
     alive = np.empty(0, np.bool_) if content.alive is None else content.alive
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
     arrays = (_plain(mean), (_plain(planes.normals), _plain(plane_norms)), segments, _plain(alive))
-    return CompiledSearch(content, planes.normals, space.mean, settings, arrays, planes.n_tables, len(content))
+    return KernelRunner(content, planes.normals, space.mean, settings, arrays, planes.n_tables, len(content))
 
 
 def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:
@@ -80,7 +78,7 @@ def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """A read-only view: so arrays in memory and on disk have one type, and kernels are compiled once."""
+    """A read-only view: arrays in memory and on disk then have one type, and kernels are compiled once."""
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view

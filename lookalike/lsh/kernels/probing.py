@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from lookalike.limits import MAX_BITS
-from lookalike.lsh.kernel_tools import compiled
+from lookalike.lsh.kernels.jit import jit
 
 _TABLES_PER_SAMPLE = 5
 _MOST_BISECTIONS = 100
 _EVERYTHING = 1 << 40
 
 
-@compiled()
+@jit()
 def kth_smallest(values: Any, k: int) -> float:
     """The k-th smallest value (Hoare's selection), infinite when there are not more than k."""
     if len(values) <= k:
@@ -38,7 +38,7 @@ def kth_smallest(values: Any, k: int) -> float:
     return float(work[place])
 
 
-@compiled()
+@jit()
 def _sets_within(limit: float, scores: Any, bits: Any, own: Any, table: int, room: int, found: Any) -> int:
     """Number of sets of bits with summed score up to `limit`, counted up to `room`; written to `found` if it has room.
 
@@ -70,7 +70,7 @@ def _sets_within(limit: float, scores: Any, bits: Any, own: Any, table: int, roo
             bit = chosen[depth] + 1
 
 
-@compiled()
+@jit()
 def _count_within(limit: float, scores: Any, bits: Any, room: int, nothing: Any) -> int:
     """Number of sets of bits of all tables with summed score up to `limit`, counted up to about `room`."""
     count = 0
@@ -81,7 +81,7 @@ def _count_within(limit: float, scores: Any, bits: Any, room: int, nothing: Any)
     return count
 
 
-@compiled()
+@jit()
 def _limit_for(wanted: int, scores: Any, bits: Any, guess: float) -> float:
     """A score that at least `wanted` sets of bits do not exceed, and few more where there are no ties."""
     nothing = np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.float64)
@@ -100,7 +100,7 @@ def _limit_for(wanted: int, scores: Any, bits: Any, guess: float) -> float:
     return float(high)
 
 
-@compiled()
+@jit()
 def probe_sequence(keys: Any, margins: Any, n_probes: int) -> Any:
     """Tables and keys of the buckets to look into, as `probing.probe_sequence` gives them, in another order.
 
@@ -136,7 +136,7 @@ def probe_sequence(keys: Any, margins: Any, n_probes: int) -> Any:
     return tables[:kept], found[:kept]
 
 
-@compiled()
+@jit()
 def _sort_row(margins: Any, bits: Any, sorted_margins: Any) -> None:
     """Write margins in ascending order, and the bit in the key that belongs to each."""
     for position in range(len(margins)):
