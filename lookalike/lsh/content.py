@@ -1,10 +1,10 @@
-"""What an index holds, as one immutable value: a query sees a whole state, also while another thread adds or removes.
+"""What an index holds, as one immutable value: a query sees a consistent state while another thread adds or removes.
 
-Rows are numbered through the main segment and then the tail, which holds what was added since the last
-compaction. Removed rows stay, marked, until compaction.
+Rows are numbered through the main segment and then the tail, which holds the rows added since the last
+compaction. Removed rows stay, marked, until the next compaction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from lookalike.lsh.tables import Tables, build_tables
 
 Alive = NDArray[np.bool_]
 
-# The tail is hashed again with each addition, so it stays short; dead rows cost a test each.
+# Each addition builds the tail's tables again, so it stays short; dead rows cost a test each.
 _TAIL_ROWS_ALWAYS = 1024
 _TAIL_SHARE = 1 / 32
 _DEAD_SHARE = 1 / 4
@@ -52,8 +52,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The rows of an index: two segments, the ids of all rows, and which rows were not removed (None: all)."""
+    """An index at one moment: how rows are compared and hashed, and the rows, in two segments.
 
+    `ids` are those of all rows; `alive` says which rows were not removed (None: all).
+    """
+
+    space: VectorSpace
+    planes: Hyperplanes
     main: Segment
     tail: Segment
     ids: Int64Array
@@ -74,7 +79,7 @@ class Content:
 
 def new_content(vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
     """Content of checked vectors and ids; the vectors are referred to, not copied."""
-    return Content(_new_segment(vectors, space, planes), _no_rows(space, planes), ids)
+    return content_of_segment(_new_segment(vectors, space, planes), ids, space, planes)
 
 
 def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
@@ -85,35 +90,34 @@ def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
 
 def content_of_segment(segment: Segment, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
     """Content of one segment."""
-    return Content(segment, _no_rows(space, planes), ids)
+    no_rows = _new_segment(np.empty((0, space.dim), np.float32), space, planes)
+    return Content(space, planes, segment, no_rows, ids)
 
 
-def with_rows(
-    content: Content, vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes
-) -> Content:
+def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Content:
     """The content and more rows; raises ValueError for an id that is there already."""
     present = np.isin(ids, content.living_ids())
     if present.any():
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
-    keys, sketches = hash_rows(vectors, space.mean, planes)
-    tail = content.tail
+    planes, tail = content.planes, content.tail
+    keys, sketches = hash_rows(vectors, content.space.mean, planes)
     old_keys = keys_of_sketches(tail.sketches, planes)
     longer = Segment(
         np.concatenate([tail.vectors, vectors]),
-        np.concatenate([tail.scales, space.row_scales(vectors)]),
+        np.concatenate([tail.scales, content.space.row_scales(vectors)]),
         np.concatenate([tail.sketches, sketches]),
         build_tables(np.concatenate([old_keys, keys], axis=1), planes.n_bits),
     )
     alive = None if content.alive is None else np.concatenate([content.alive, np.ones(len(ids), np.bool_)])
-    return _tidied(Content(content.main, longer, np.concatenate([content.ids, ids]), alive), space, planes)
+    return _tidied(replace(content, tail=longer, ids=np.concatenate([content.ids, ids]), alive=alive))
 
 
-def without_rows(content: Content, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
+def without_rows(content: Content, ids: Int64Array) -> Content:
     """The content less some rows; raises ValueError for an id that is not there."""
     rows = rows_of_ids(content, ids)
     alive = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive.copy()
     alive[rows] = False
-    return _tidied(Content(content.main, content.tail, content.ids, alive), space, planes)
+    return _tidied(replace(content, alive=alive))
 
 
 def rows_of_ids(content: Content, ids: Int64Array) -> Int64Array:
@@ -130,8 +134,8 @@ def rows_of_ids(content: Content, ids: Int64Array) -> Int64Array:
     return result
 
 
-def compacted(content: Content, space: VectorSpace, planes: Hyperplanes) -> Content:
-    """The same living rows in one segment; the content itself when it already is so."""
+def compacted(content: Content) -> Content:
+    """The same living rows in one segment; the content itself if it has only one already."""
     if content.alive is None and len(content.tail) == 0:
         return content
     main, tail = content.segments
@@ -142,9 +146,9 @@ def compacted(content: Content, space: VectorSpace, planes: Hyperplanes) -> Cont
         np.concatenate([main.vectors[in_main], tail.vectors[in_tail]]),
         np.concatenate([main.scales[in_main], tail.scales[in_tail]]),
         sketches,
-        build_tables(keys_of_sketches(sketches, planes), planes.n_bits),
+        build_tables(keys_of_sketches(sketches, content.planes), content.planes.n_bits),
     )
-    return Content(segment, _no_rows(space, planes), content.ids[kept])
+    return content_of_segment(segment, content.ids[kept], content.space, content.planes)
 
 
 def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
@@ -164,13 +168,9 @@ def _new_segment(vectors: Float32Array, space: VectorSpace, planes: Hyperplanes)
     return Segment(vectors, space.row_scales(vectors), sketches, build_tables(keys, planes.n_bits))
 
 
-def _no_rows(space: VectorSpace, planes: Hyperplanes) -> Segment:
-    return _new_segment(np.empty((0, space.dim), np.float32), space, planes)
-
-
-def _tidied(content: Content, space: VectorSpace, planes: Hyperplanes) -> Content:
-    """The content, compacted when its tail or its dead rows have grown too many."""
+def _tidied(content: Content) -> Content:
+    """The content, compacted if its tail is long or many of its rows are dead."""
     n_rows = len(content.ids)
     long_tail = len(content.tail) > max(_TAIL_ROWS_ALWAYS, _TAIL_SHARE * n_rows)
     many_dead = n_rows - len(content) > _DEAD_SHARE * n_rows
-    return compacted(content, space, planes) if long_tail or many_dead else content
+    return compacted(content) if long_tail or many_dead else content

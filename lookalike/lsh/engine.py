@@ -62,12 +62,8 @@ class HyperplaneLSH(VectorIndex):
 
     engine = "lookalike"
 
-    def __init__(
-        self, space: VectorSpace, planes: Hyperplanes, content: Content, *, probes: int, rerank: int, seed: int
-    ) -> None:
-        super().__init__(space, content)
-        self._planes = planes
-        self._plane_norms = planes.norms()
+    def __init__(self, content: Content, *, probes: int, rerank: int, seed: int) -> None:
+        super().__init__(content)
         self._kernel_runner: runner.KernelRunner | None = None
         self.probes = probes
         self.rerank = rerank
@@ -117,7 +113,7 @@ class HyperplaneLSH(VectorIndex):
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
         space = VectorSpace(checked_metric(metric), centre)
         content = new_content(rows, row_ids, space, planes)
-        return cls(space, planes, content, probes=probes, rerank=rerank, seed=seed)
+        return cls(content, probes=probes, rerank=rerank, seed=seed)
 
     def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
@@ -142,23 +138,24 @@ class HyperplaneLSH(VectorIndex):
     def warm_up(self) -> None:
         """Load the compiled code now (1 s; about 10 s the first time on a machine)."""
         runner.load_kernels()
-        self._runner(self._content).query(self._space.mean + 1, 1, 1, 1)
+        self._runner(self._content).query(self.mean + 1, 1, 1, 1)
 
     def candidates(self, vector: ArrayLike, *, probes: Probes | None = None) -> Int64Array:
         """The ids, ascending, of all vectors in the buckets that a query probes first.
 
         `probes="hamming"` probes every bucket that differs from the query's in at most one bit.
         """
-        query = checked_query(vector, self.dim)
-        tables, keys, _ = self._probe(self._space.prepare(query), probes)
-        return np.sort(self._content.ids[steps.rows_in_buckets(self._content, tables, keys)])
+        query, content = checked_query(vector, self.dim), self._content
+        tables, keys, _ = self._probe(content, content.space.prepare(query), probes)
+        return np.sort(content.ids[steps.rows_in_buckets(content, tables, keys)])
 
     def rank(self, vector: ArrayLike, ids: ArrayLike, k: int) -> Neighbors:
         """The min(k, n) nearest of the vectors with the given ids (n,), whatever buckets they are in."""
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
         wanted = checked_ids(ids, np.size(np.asarray(ids)))
-        rows = np.sort(rows_of_ids(self._content, wanted))
-        return steps.rank_rows(self._space, self._content, rows, self._space.prepare(query), k)
+        content = self._content
+        rows = np.sort(rows_of_ids(content, wanted))
+        return steps.rank_rows(content, rows, content.space.prepare(query), k)
 
     def add(self, vectors: ArrayLike, ids: ArrayLike) -> None:
         """Add vectors (n, dim) under new ids (n,); answers then equal those of a new index with the same mean.
@@ -169,7 +166,7 @@ class HyperplaneLSH(VectorIndex):
             ValueError: an id is in the index already, or the vectors are invalid; nothing was added.
         """
         rows = checked_vectors(vectors, self.dim)
-        self._content = with_rows(self._content, rows, checked_ids(ids, len(rows)), self._space, self._planes)
+        self._content = with_rows(self._content, rows, checked_ids(ids, len(rows)))
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove the vectors with these ids (n,); they may be added again later.
@@ -178,37 +175,39 @@ class HyperplaneLSH(VectorIndex):
             ValueError: an id is not in the index; nothing was removed.
         """
         gone = checked_ids(ids, np.size(np.asarray(ids)))
-        self._content = without_rows(self._content, gone, self._space, self._planes)
+        self._content = without_rows(self._content, gone)
 
     def compact(self) -> None:
         """Free the memory of removed vectors and merge added ones; `add` and `remove` do so when there are many."""
-        self._content = compacted(self._content, self._space, self._planes)
+        self._content = compacted(self._content)
 
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON; see `explain.index_stats`."""
-        return {**super().stats(), **self._options(), **index_stats(self._content, self._planes)}
+        return {**super().stats(), **self._options(), **index_stats(self._content)}
 
     def explain(self, vector: ArrayLike, id: int, *, probes: int | None = None) -> dict[str, Any]:
         """Why a query finds or misses the vector `id`, fit for JSON; see `explain.explain_match`."""
-        prepared = self._space.prepare(checked_query(vector, self.dim))
-        row = int(rows_of_ids(self._content, np.array([checked_int("id", id, -(2**63))]))[0])
+        content = self._content
+        prepared = content.space.prepare(checked_query(vector, self.dim))
+        row = int(rows_of_ids(content, np.array([checked_int("id", id, -(2**63))]))[0])
         n_probes = self._checked_probes(probes) * self.n_tables
-        return {"id": id, **explain_match(self._space, self._planes, self._content, prepared, row, n_probes)}
+        return {"id": id, **explain_match(content, prepared, row, n_probes)}
 
     @property
     def n_bits(self) -> int:
         """Hyperplanes per table."""
-        return self._planes.n_bits
+        return self._content.planes.n_bits
 
     @property
     def n_tables(self) -> int:
         """Number of tables."""
-        return self._planes.n_tables
+        return self._content.planes.n_tables
 
     @property
     def hyperplanes(self) -> Float32Array:
         """Normals (n_tables, n_bits, dim) of the tables' hyperplanes."""
-        return self._planes.normals[: self._planes.n_keyed].reshape(self.n_tables, self.n_bits, self.dim)
+        planes = self._content.planes
+        return planes.normals[: planes.n_keyed].reshape(planes.n_tables, planes.n_bits, -1)
 
     def _options(self) -> dict[str, int]:
         return {"probes": self.probes, "rerank": self.rerank, "seed": self.seed}
@@ -224,26 +223,26 @@ class HyperplaneLSH(VectorIndex):
                 answer = run(content, query, k, factor * probes)
                 if answer is not None:
                     return answer
-        return steps.scan(self._space, content, self._space.prepare(query), k)
+        return steps.scan(content, content.space.prepare(query), k)
 
     def _query_kernels(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
         return self._runner(content).query(query, k, probes, self.rerank)
 
     def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
-        prepared = self._space.prepare(query)
+        prepared = content.space.prepare(query)
         if prepared.is_zero:
             return None
-        tables, keys, sketch = self._probe(prepared, probes)
+        tables, keys, sketch = self._probe(content, prepared, probes)
         rows = steps.candidate_rows(content, tables, keys)
         if len(rows) < steps.level_of(k):
             return None
         kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
-        return steps.rank_rows(self._space, content, kept, prepared, k)
+        return steps.rank_rows(content, kept, prepared, k)
 
-    def _probe(self, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
+    def _probe(self, content: Content, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
         """Tables and keys of the buckets to probe, and the query's sketch."""
-        keys, sketch, margins = hash_query(query, self._space.mean, self._planes, self._plane_norms)
+        keys, sketch, margins = hash_query(query, content.space.mean, content.planes)
         if probes == "hamming":
             return *hamming_ball(keys, self.n_bits), sketch
         n_probes = self._checked_probes(probes) * self.n_tables
@@ -252,12 +251,12 @@ class HyperplaneLSH(VectorIndex):
     def _runner(self, content: Content) -> runner.KernelRunner:
         current = self._kernel_runner
         if current is None or current.content is not content:
-            current = runner.kernel_runner(content, self._space, self._planes, self._plane_norms)
+            current = runner.kernel_runner(content)
             self._kernel_runner = current
         return current
 
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
-        content = compacted(self._content, self._space, self._planes)
+        content = compacted(self._content)
         segment, tables = content.main, content.main.tables
         arrays = {
             "scales": segment.scales,
@@ -266,7 +265,7 @@ class HyperplaneLSH(VectorIndex):
             "table_starts": tables.starts,
             "table_keys": tables.keys,
             "table_offsets": tables.table_offsets,
-            "normals": self._planes.normals,
+            "normals": content.planes.normals,
         }
         return content, {"n_bits": self.n_bits, "n_tables": self.n_tables, **self._options()}, arrays
 
@@ -276,4 +275,4 @@ class HyperplaneLSH(VectorIndex):
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
         segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
         content = content_of_segment(segment, arrays["ids"], space, planes)
-        return cls(space, planes, content, **{name: parameters[name] for name in ("probes", "rerank", "seed")})
+        return cls(content, **{name: parameters[name] for name in ("probes", "rerank", "seed")})

@@ -36,7 +36,7 @@ class ExactIndex(VectorIndex):
         """
         rows = checked_vectors(vectors)
         space = VectorSpace(checked_metric(metric), checked_mean(mean, rows.shape[1]))
-        return cls(space, new_content(rows, checked_ids(ids, len(rows)), space, no_hyperplanes(space.dim)))
+        return cls(new_content(rows, checked_ids(ids, len(rows)), space, no_hyperplanes(space.dim)))
 
     def query(self, vector: ArrayLike, k: int) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,), nearest first, equal distances by id."""
@@ -47,9 +47,8 @@ class ExactIndex(VectorIndex):
         queries, k = checked_vectors(vectors, self.dim, "queries"), checked_int("k", k, 1)
         answers: list[Neighbors] = []
         for start in range(0, len(queries), _QUERIES_PER_PRODUCT):
-            answers += self._query_block(
-                [self._space.prepare(q) for q in queries[start : start + _QUERIES_PER_PRODUCT]], k
-            )
+            block = queries[start : start + _QUERIES_PER_PRODUCT]
+            answers += self._query_block([self._content.space.prepare(query) for query in block], k)
         return answers
 
     def _query_block(self, queries: list[PreparedQuery], k: int) -> list[Neighbors]:
@@ -61,7 +60,7 @@ class ExactIndex(VectorIndex):
             some = slice(start, start + _ROWS_PER_PRODUCT)
             products = directions @ main.vectors[some].T
             for number, query in enumerate(queries):
-                ranks, bounds = self._space.approximate(products[number], main.scales[some], query)
+                ranks, bounds = self._content.space.approximate(products[number], main.scales[some], query)
                 near = np.flatnonzero(ranks - bounds <= limits[number])
                 near = near[shortlist(ranks[near], bounds[near], k)]
                 found[number].append((near + start, ranks[near], bounds[near]))
@@ -75,9 +74,9 @@ class ExactIndex(VectorIndex):
             return no_neighbors()
         rows, ranks, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         near = rows[shortlist(ranks, bounds, k)]
-        return nearest_first(
-            self._content.ids[near], self._space.distances(self._content.main.vectors[near], query), k, len(self)
-        )
+        content = self._content
+        distances = content.space.distances(content.main.vectors[near], query)
+        return nearest_first(content.ids[near], distances, k, len(self))
 
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
         return self._content, {}, {"scales": self._content.main.scales}
@@ -85,4 +84,4 @@ class ExactIndex(VectorIndex):
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         segment = unhashed_segment(arrays["vectors"], arrays["scales"])
-        return cls(space, content_of_segment(segment, arrays["ids"], space, no_hyperplanes(space.dim)))
+        return cls(content_of_segment(segment, arrays["ids"], space, no_hyperplanes(space.dim)))

@@ -10,14 +10,14 @@ from lookalike.lsh.base import Float64Array
 from lookalike.lsh.content import Content, Segment, keys_of_sketches
 from lookalike.lsh.hyperplanes import BITS_PER_WORD, Hyperplanes, Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
-from lookalike.lsh.space import PreparedQuery, VectorSpace
+from lookalike.lsh.space import PreparedQuery
 
 _SAMPLE_ROWS = 10_000
 
 
-def index_stats(content: Content, planes: Hyperplanes) -> dict[str, Any]:
+def index_stats(content: Content) -> dict[str, Any]:
     """Size, memory, occupancy of each table, and balance and correlation of the bits, fit for JSON."""
-    rows = len(content.ids)
+    rows, planes = len(content.ids), content.planes
     overhead = sum(array.nbytes for segment in content.segments for array in segment.arrays()[1:] if array is not None)
     return {
         "n_vectors": len(content),
@@ -73,18 +73,17 @@ def _bit_stats(segment: Segment, planes: Hyperplanes) -> dict[str, float]:
     }
 
 
-def explain_match(
-    space: VectorSpace, planes: Hyperplanes, content: Content, query: PreparedQuery, row: int, n_probes: int
-) -> dict[str, Any]:
+def explain_match(content: Content, query: PreparedQuery, row: int, n_probes: int) -> dict[str, Any]:
     """The distance, the angle, in which tables and at which probe the row is found, and the chance to miss it.
 
-    `chance_to_miss` is that for a random neighbor at this angle and this query's distances to the
-    hyperplanes; `chance_to_miss_without_probing` is (1 - p^n_bits)^n_tables with p = 1 - angle / pi, before
-    any hyperplane is drawn.
+    `chance_to_miss` is the chance for a random neighbor at this angle, given this query's distances to the
+    hyperplanes; `chance_to_miss_without_probing` is (1 - p^n_bits)^n_tables with p = 1 - angle / pi, over all
+    random hyperplanes.
     """
+    space, planes = content.space, content.planes
     segment, place = (content.main, row) if row < len(content.main) else (content.tail, row - len(content.main))
     vector = segment.vectors[place]
-    keys, sketch, margins = hash_query(query, space.mean, planes, planes.norms())
+    keys, sketch, margins = hash_query(query, space.mean, planes)
     stored = keys_of_sketches(segment.sketches[place : place + 1], planes)[:, 0]
     tables, buckets, _ = probe_sequence(keys, margins, n_probes)
     coordinates = np.sqrt(margins) / max(query.norm, 1e-300)

@@ -7,6 +7,7 @@ estimates the angle between the vectors.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ Keys = NDArray[np.uint32]
 Sketches = NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Hyperplanes:
     """Normals (n_planes, dim) float32: first `n_tables` times `n_bits` for the tables, then more for the sketch."""
 
@@ -42,6 +43,7 @@ class Hyperplanes:
         """Bits of a sketch: all hyperplanes."""
         return len(self.normals)
 
+    @cached_property
     def norms(self) -> Float64Array:
         """Lengths (n_planes,) of the normals."""
         normals = self.normals.astype(np.float64)
@@ -113,7 +115,7 @@ def checked_sketch_bits(sketch_bits: int | None, n_keyed: int) -> int:
     return sketch_bits
 
 
-def sides_of(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes, plane_norms: Float64Array) -> Bits:
+def sides_of(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) -> Bits:
     """True where a row minus the mean lies strictly above a hyperplane; (n, n_planes).
 
     A float32 matrix product decides, except near a hyperplane, where its rounding error could:
@@ -124,7 +126,7 @@ def sides_of(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes, pla
     row_norms = np.sqrt(np.einsum("ij,ij->i", centered, centered))
     margins = (rounding_error(len(mean)) * row_norms).astype(np.float32)
     sides: Bits = projections > 0.0
-    largest_norm = np.float32(plane_norms.max())
+    largest_norm = np.float32(planes.norms.max())
     rows, columns = np.nonzero(np.abs(projections) <= (margins * largest_norm)[:, None])
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
@@ -153,26 +155,23 @@ def hash_rows(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) ->
     sketches = np.empty((len(vectors), planes.sketch_bits // BITS_PER_WORD), np.uint64)
     if not planes.sketch_bits:
         return keys, sketches
-    plane_norms = planes.norms()
     for start in range(0, len(vectors), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        sides = sides_of(vectors[some], mean, planes, plane_norms)
+        sides = sides_of(vectors[some], mean, planes)
         keys[:, some] = table_keys(sides, planes.n_tables, planes.n_bits).T
         sketches[some] = sketches_of(sides)
     return keys, sketches
 
 
-def hash_query(
-    query: PreparedQuery, mean: Float32Array, planes: Hyperplanes, plane_norms: Float64Array
-) -> tuple[Keys, Sketches, Float64Array]:
+def hash_query(query: PreparedQuery, mean: Float32Array, planes: Hyperplanes) -> tuple[Keys, Sketches, Float64Array]:
     """A query's keys (n_tables,), sketch (words,), and squared distances to the tables' hyperplanes (n_tables, n_bits).
 
     Always one product of the same shape for each query, so that batches and single queries agree to the last bit.
     """
     projections = planes.normals @ query.centered
     sides: Bits = projections > 0.0
-    if np.abs(projections).min() <= rounding_error(len(mean)) * query.norm * plane_norms.max():
-        sides = sides_of(query.vector[None, :], mean, planes, plane_norms)[0]
-    margins = (projections[: planes.n_keyed] / plane_norms[: planes.n_keyed]) ** 2
+    if np.abs(projections).min() <= rounding_error(len(mean)) * query.norm * planes.norms.max():
+        sides = sides_of(query.vector[None, :], mean, planes)[0]
+    margins = (projections[: planes.n_keyed] / planes.norms[: planes.n_keyed]) ** 2
     keys = table_keys(sides[None, :], planes.n_tables, planes.n_bits)[0]
     return keys, sketches_of(sides[None, :])[0], margins.reshape(planes.n_tables, planes.n_bits)

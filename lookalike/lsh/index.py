@@ -23,8 +23,7 @@ class VectorIndex(ABC):
 
     engine: ClassVar[str]
 
-    def __init__(self, space: VectorSpace, content: Content) -> None:
-        self._space = space
+    def __init__(self, content: Content) -> None:
         self._content = content
 
     @abstractmethod
@@ -38,7 +37,8 @@ class VectorIndex(ABC):
     def search_exact(self, vector: ArrayLike, k: int) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) of all vectors, by the same metric and mean."""
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
-        return steps.scan(self._space, self._content, self._space.prepare(query), k)
+        content = self._content
+        return steps.scan(content, content.space.prepare(query), k)
 
     def save(self, folder: Path | str) -> None:
         """Write the index to `folder`: `.npy` files, and `index.json` last."""
@@ -81,14 +81,14 @@ class VectorIndex(ABC):
     @property
     def dim(self) -> int:
         """Length of the vectors."""
-        return self._space.dim
+        return self._content.space.dim
 
     @property
     def metric(self) -> Metric:
         """The distance that neighbors are ranked by."""
-        return self._space.metric
+        return self._content.space.metric
 
     @property
     def mean(self) -> Float32Array:
         """What is subtracted from every vector (dim,); zeros without centring."""
-        return self._space.mean
+        return self._content.space.mean

@@ -36,8 +36,8 @@ class LSHashIndex(VectorIndex):
 
     engine = "lshash3"
 
-    def __init__(self, space: VectorSpace, content: Content, normals: Float32Array, *, probe: Probe, seed: int) -> None:
-        super().__init__(space, content)
+    def __init__(self, content: Content, normals: Float32Array, *, probe: Probe, seed: int) -> None:
+        super().__init__(content)
         self._normals = normals
         self._probe = probe
         self._seed = seed
@@ -75,18 +75,18 @@ class LSHashIndex(VectorIndex):
         checked_choice("probe", probe, Probe)
         space = VectorSpace(checked_metric(metric), centre)
         content = new_content(rows, row_ids, space, no_hyperplanes(space.dim))
-        return cls(space, content, normals, probe=probe, seed=seed)
+        return cls(content, normals, probe=probe, seed=seed)
 
     def query(self, vector: ArrayLike, k: int) -> Neighbors:
         """The min(k, len) nearest in the buckets, nearest first; of all vectors if the buckets hold too few."""
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
         rows = self._candidate_rows(query)
-        prepared = self._space.prepare(query)
+        prepared = self._content.space.prepare(query)
         if len(rows) < min(k, len(self)):
             return self.search_exact(query, k)
         # lshash3 returns candidates in order; only the near ones need our exact distances.
         near = rows[: k + 64]
-        distances = self._space.distances(self._content.main.vectors[near], prepared)
+        distances = self._content.space.distances(self._content.main.vectors[near], prepared)
         return nearest_first(self._content.ids[near], distances, k, len(rows))
 
     def candidates(self, vector: ArrayLike) -> Int64Array:
@@ -101,9 +101,13 @@ class LSHashIndex(VectorIndex):
     def _points(self, vectors: Float32Array) -> Any:
         """Rows as lshash3 gets them: centred, and of unit length for cosine, so that it ranks as we do."""
         for vector in vectors:
-            prepared = self._space.prepare(vector)
+            prepared = self._content.space.prepare(vector)
             point: Float64Array = prepared.direction
-            yield point if self._space.metric == "cosine" else vector.astype(np.float64) - self._space.mean
+            yield (
+                point
+                if self._content.space.metric == "cosine"
+                else vector.astype(np.float64) - self._content.space.mean
+            )
 
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON."""
@@ -124,7 +128,7 @@ class LSHashIndex(VectorIndex):
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         # The tables are built again, about a millisecond per vector.
         content = new_content(arrays["vectors"], arrays["ids"], space, no_hyperplanes(space.dim))
-        return cls(space, content, arrays["normals"], probe=parameters["probe"], seed=parameters["seed"])
+        return cls(content, arrays["normals"], probe=parameters["probe"], seed=parameters["seed"])
 
     @property
     def hyperplanes(self) -> Float32Array:

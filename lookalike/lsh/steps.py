@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Int64Array, Neighbors, nearest_first, no_neighbors
-from lookalike.lsh.content import Alive, Content, Segment
+from lookalike.lsh.content import Content, Segment
 from lookalike.lsh.hyperplanes import Keys, Sketches
-from lookalike.lsh.space import PreparedQuery, VectorSpace, shortlist
+from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
 # The smallest number of neighbors that a query prepares for. Candidates depend on k only through its
@@ -75,20 +75,20 @@ def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size:
     return kept
 
 
-def rank_rows(space: VectorSpace, content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> Neighbors:
+def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of the given rows, which must ascend."""
     vectors = _take(content.segments, "vectors", rows)
     dots = vectors @ query.fast_direction
-    ranks, bounds = space.approximate(dots, _take(content.segments, "scales", rows), query)
+    ranks, bounds = content.space.approximate(dots, _take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
-    distances = space.distances(vectors[positions], query)
+    distances = content.space.distances(vectors[positions], query)
     return nearest_first(content.ids[rows[positions]], distances, k, len(rows))
 
 
-def scan(space: VectorSpace, content: Content, query: PreparedQuery, k: int) -> Neighbors:
+def scan(content: Content, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of all living rows."""
     found = [
-        _scan_block(space, segment, slice(start, start + _ROWS_PER_SCAN), first, content.alive, query, k)
+        _scan_block(content, segment, slice(start, start + _ROWS_PER_SCAN), first, query, k)
         for first, segment in _numbered(content.segments)
         for start in range(0, len(segment), _ROWS_PER_SCAN)
     ]
@@ -96,19 +96,19 @@ def scan(space: VectorSpace, content: Content, query: PreparedQuery, k: int) -> 
         return no_neighbors()
     rows, ranks, bounds = (np.concatenate(parts) for parts in zip(*found, strict=True))
     near = np.sort(rows[shortlist(ranks, bounds, k)])
-    distances = space.distances(_take(content.segments, "vectors", near), query)
+    distances = content.space.distances(_take(content.segments, "vectors", near), query)
     return nearest_first(content.ids[near], distances, k, len(content))
 
 
 def _scan_block(
-    space: VectorSpace, segment: Segment, some: slice, first: int, alive: Alive | None, query: PreparedQuery, k: int
+    content: Content, segment: Segment, some: slice, first: int, query: PreparedQuery, k: int
 ) -> tuple[NDArray[Any], ...]:
     """Rows of one block that can be among the k nearest, with their approximate ranks and bounds."""
     dots = segment.vectors[some] @ query.fast_direction
-    ranks, bounds = space.approximate(dots, segment.scales[some], query)
+    ranks, bounds = content.space.approximate(dots, segment.scales[some], query)
     rows = np.arange(len(dots)) + (first + some.start)
-    if alive is not None:
-        kept = alive[rows]
+    if content.alive is not None:
+        kept = content.alive[rows]
         rows, ranks, bounds = rows[kept], ranks[kept], bounds[kept]
     positions = shortlist(ranks, bounds, k)
     return rows[positions], ranks[positions], bounds[positions]

@@ -182,9 +182,8 @@ def _cheapest_plan(
     """The cheapest combination whose buckets hold the wanted share of neighbors, else the one that holds most."""
     planes = draw_hyperplanes(space.dim, tables[-1], bits[-1], checked_sketch_bits(None, tables[-1] * bits[-1]), seed)
     keys, _ = hash_rows(sample.vectors, space.mean, planes)
-    norms = planes.norms()
     prepared = [space.prepare(sample.vectors[row]) for row in sample.chosen]
-    hashes = [(own, margins) for own, _, margins in (hash_query(q, space.mean, planes, norms) for q in prepared)]
+    hashes = [(own, margins) for own, _, margins in (hash_query(q, space.mean, planes) for q in prepared)]
     plans = []
     for n_bits in bits:
         # The first bits of longer keys are keys of fewer bits.

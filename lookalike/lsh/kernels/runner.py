@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Float64Array, Neighbors, nearest_first
+from lookalike.lsh.base import Float32Array, Neighbors, nearest_first
 from lookalike.lsh.content import Content, Segment
-from lookalike.lsh.hyperplanes import Hyperplanes
-from lookalike.lsh.space import VectorSpace, rounding_error
+from lookalike.lsh.space import rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 
 # About what importing and compiling cost; a batch that takes NumPy longer is worth it.
@@ -42,35 +41,34 @@ class KernelRunner:
     """One state of an index in the form that the kernels take."""
 
     content: Content
-    normals: Float32Array
-    mean: Float32Array
     settings: tuple[bool, float, float, int, int]
     arrays: tuple[Any, ...]
-    n_tables: int
     n_alive: int
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
-        projections = self.normals @ (query - self.mean)
-        limits = (probes * self.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
-        mean, planes, segments, alive = self.arrays
+        planes = self.content.planes
+        projections = planes.normals @ (query - self.content.space.mean)
+        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
+        mean, plane_arrays, segments, alive = self.arrays
         rows, distances, n_ranked = _loaded["steps"].find_nearest(
-            query, mean, projections, planes, self.settings, segments, alive, limits
+            query, mean, projections, plane_arrays, self.settings, segments, alive, limits
         )
         if n_ranked < 0:
             return None
         return nearest_first(self.content.ids[rows], distances, k, n_ranked)
 
 
-def kernel_runner(content: Content, space: VectorSpace, planes: Hyperplanes, plane_norms: Float64Array) -> KernelRunner:
+def kernel_runner(content: Content) -> KernelRunner:
     """A runner over `content`; call `load_kernels` before its first query."""
+    space, planes = content.space, content.planes
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))
     settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
     alive = np.empty(0, np.bool_) if content.alive is None else content.alive
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
-    arrays = (_plain(mean), (_plain(planes.normals), _plain(plane_norms)), segments, _plain(alive))
-    return KernelRunner(content, planes.normals, space.mean, settings, arrays, planes.n_tables, len(content))
+    arrays = (_plain(mean), (_plain(planes.normals), _plain(planes.norms)), segments, _plain(alive))
+    return KernelRunner(content, settings, arrays, len(content))
 
 
 def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:
