@@ -88,13 +88,13 @@ def test_same_buckets(kernels, n_tables, n_bits):
 
 def test_same_hash(kernels, vectors):
     index = HyperplaneLSH.build(vectors, n_bits=9, n_tables=7)
-    planes, norms = index._planes, index._plane_norms
+    space, planes = index._content.space, index._content.planes
     for vector in vectors[:50]:
-        prepared = index._space.prepare(vector)
-        expected = hash_query(prepared, index.mean, planes, norms)
+        prepared = space.prepare(vector)
+        expected = hash_query(prepared, index.mean, planes)
         projections = planes.normals @ prepared.centered
         centered = vector - index.mean.astype(np.float64)
-        found = kernels.hash_projections(projections, centered, (planes.normals, norms), 1e-5, 7, 9)
+        found = kernels.hash_projections(projections, centered, (planes.normals, planes.norms), 1e-5, 7, 9)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
