@@ -101,13 +101,8 @@ class LSHashIndex(VectorIndex):
     def _points(self, vectors: Float32Array) -> Any:
         """Rows as lshash3 gets them: centred, and of unit length for cosine, so that it ranks as we do."""
         for vector in vectors:
-            prepared = self._content.space.prepare(vector)
-            point: Float64Array = prepared.direction
-            yield (
-                point
-                if self._content.space.metric == "cosine"
-                else vector.astype(np.float64) - self._content.space.mean
-            )
+            point: Float64Array = self._content.space.prepare(vector).direction
+            yield point
 
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON."""
