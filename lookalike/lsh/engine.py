@@ -258,7 +258,7 @@ class HyperplaneLSH(VectorIndex):
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
         content = compacted(self._content)
         segment, tables = content.main, content.main.tables
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "scales": segment.scales,
             "sketches": segment.sketches,
             "table_rows": tables.rows,
