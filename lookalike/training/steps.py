@@ -144,14 +144,8 @@ def _train_layers(training: Training, inputs: _Inputs) -> None:
             training.train, training.preprocessing, config.batch_size, config.augmentation, shuffle_seed=config.seed
         )
         valid = ImageBatches(training.valid, training.preprocessing, config.batch_size)
-    epochs, training.precision = train_network(
-        nn.Sequential(inputs.normalize, inputs.layers),
-        training.network.head,
-        train,
-        valid,
-        config,
-        training.device,
-    )
+    layers = nn.Sequential(inputs.normalize, inputs.layers)
+    epochs, training.precision = train_network(layers, training.network.head, train, valid, config)
     training.epochs += epochs
 
 

@@ -231,7 +231,7 @@ def test_copies_keep_sharing_parameters_through_a_fit(monkeypatch, images):
     features = torch.rand(1, len(images), 8, 8, 3).numpy()
     train = FeatureBatches(features, images.labels, 8, shuffle_seed=0)
     config = tiny_training_config(unfrozen_epochs=2)
-    loop.train_network(layers, head, train, train, config, torch.device("cpu"))
+    loop.train_network(layers, head, train, train, config)
     ((own, copies),) = made
     assert not torch.equal(layers.weight, before)
     assert [mine.data_ptr() for mine in own] == [theirs.data_ptr() for theirs in copies]
