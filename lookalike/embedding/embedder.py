@@ -25,10 +25,10 @@ class Embedder:
         self._dim = int(metadata["dim"])
         # In the precision of the collection, in which bf16 was found to give the neighbors of fp32.
         if metadata["network"] is not None:
-            from lookalike.network.inference import CompiledNetwork, load_graph
+            from lookalike.network.inference import OpenVINORunner, load_graph
 
             graph = load_graph(folder, metadata["network"])
-            self._run: Any = CompiledNetwork(graph, metadata["precision"], many=False)
+            self._run: Any = OpenVINORunner(graph, metadata["precision"], many=False)
         else:
             from lookalike.embedding.model import EmbeddingModel
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lookalike.embedding.hook import HookedNetwork
 from lookalike.network.arithmetic import ResolvedPrecision, best_device, one_thread
-from lookalike.network.inference import CompiledNetwork, Graph, UnsupportedNetworkError, convert
+from lookalike.network.embedding_network import TorchRunner
+from lookalike.network.inference import Graph, OpenVINORunner, UnsupportedNetworkError, convert
 from lookalike.network.model_folder import load_model
-from lookalike.network.network import TorchRunner
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class EmbeddingModel:
         """Return what embeds a collection: torch on a GPU or if there is no graph, else OpenVINO."""
         if graph is None or _has_gpu():
             return TorchRunner(self._hooked, best_device(), precision)
-        return CompiledNetwork(graph, precision, many=True)
+        return OpenVINORunner(graph, precision, many=True)
 
 
 def _has_gpu() -> bool:

@@ -25,8 +25,8 @@ from lookalike.network.description import (
     read_description,
     read_tensors,
 )
+from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import FeatureLayout, Head
-from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
 
 __all__ = ["HeadShape", "StoredModel", "load_model", "read_description", "save_model"]
@@ -63,7 +63,7 @@ class HeadShape:
 class StoredModel:
     """A model as read from its folder: the network in evaluation mode, and its description."""
 
-    network: Network
+    network: EmbeddingNetwork
     preprocessing: Preprocessing
     description: dict[str, Any]
 
@@ -74,7 +74,7 @@ class StoredModel:
 
 def save_model(
     folder: Path,
-    network: Network,
+    network: EmbeddingNetwork,
     *,
     backbone: Backbone,
     head: HeadShape,
@@ -121,7 +121,7 @@ def load_model(folder: Path) -> StoredModel:
         body.load_state_dict({name: body_tensors[name] for name in body.state_dict()})
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         raise ModelError(f"{folder} holds a model whose parts do not fit together ({cause}); train it again") from cause
-    network = Network(preprocessing, body, head).eval().requires_grad_(False)
+    network = EmbeddingNetwork(preprocessing, body, head).eval().requires_grad_(False)
     return StoredModel(network, preprocessing, description)
 
 

@@ -39,7 +39,7 @@ _RECALL_RANKS = (1, 10, 100)
 _LABEL_FIGURES = ("precision_at_1", "precision_at_10", "map")
 _AUTO_COPY_QUERIES = 200
 # Below it NumPy is about as fast, and compiling once on a machine takes ten seconds.
-_COMPILED_FROM = 5_000
+_WARM_UP_FROM = 5_000
 
 
 def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder: Path) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _judge_distorted(
 
 
 def _judge_index(config: EvaluationConfig, material: EvaluationSet, index: VectorIndex) -> dict[str, Any]:
-    if isinstance(index, HyperplaneLSH) and len(index) >= _COMPILED_FROM:
+    if isinstance(index, HyperplaneLSH) and len(index) >= _WARM_UP_FROM:
         index.warm_up()  # Compiled code answers as NumPy does, to the last bit; only the latency is another.
     queries, rows = material.vectors[material.query_rows], material.query_rows
     k_most = max(_RECALL_RANKS) + 1

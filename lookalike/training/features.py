@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lookalike.files import reserve_disk
 from lookalike.network.arithmetic import ResolvedPrecision, parallel_batches
-from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, convert
-from lookalike.network.network import TorchRunner
+from lookalike.network.embedding_network import TorchRunner
+from lookalike.network.inference import OpenVINORunner, UnsupportedNetworkError, convert
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.progress import progress_bar
 from lookalike.training.augmentation import Augmentation, pixels_of_view, view_count
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Converting the layers takes a second or two, as long as it saves on about so many images.
 _WORTH_CONVERTING = 300
-Layers = CompiledNetwork | TorchRunner
+Layers = OpenVINORunner | TorchRunner
 
 
 class Views(Protocol):
@@ -118,7 +118,7 @@ class FrozenLayers:
         if self._device.type == "cpu" and views.count * len(views) >= _WORTH_CONVERTING:
             example = torch.from_numpy(views.batch(0, range(3)))
             try:
-                return CompiledNetwork(convert(layers, example), self._precision, many=True)
+                return OpenVINORunner(convert(layers, example), self._precision, many=True)
             except UnsupportedNetworkError as reason:
                 logger.warning("OpenVINO cannot run the frozen layers, so that torch does, more slowly: %s", reason)
         return TorchRunner(layers, self._device, self._precision)

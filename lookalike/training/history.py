@@ -34,7 +34,7 @@ def _short(value: object) -> object:
 
 
 def _plot_curve(path: Path, epochs: Sequence[EpochRecord]) -> None:
-    """Draw loss and accuracy by epoch, one after another, with a line where a stage begins."""
+    """Draw loss and accuracy by epoch, one after another, with a line where a phase begins."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -47,14 +47,14 @@ def _plot_curve(path: Path, epochs: Sequence[EpochRecord]) -> None:
     accuracies.plot(numbers, [record.accuracy for record in epochs], "o-", markersize=3)
     for axes, title in ((losses, "loss"), (accuracies, "held-out accuracy")):
         axes.set(title=title, xlabel="epoch")
-        _mark_stages(axes, epochs)
+        _mark_phases(axes, epochs)
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))  # type: ignore[no-untyped-call]
 
 
-def _mark_stages(axes: "Axes", epochs: Sequence[EpochRecord]) -> None:
+def _mark_phases(axes: "Axes", epochs: Sequence[EpochRecord]) -> None:
     for number, record in enumerate(epochs):
         if record.epoch == 1:
             axes.axvline(number + 0.5, color="0.8", linewidth=1)
             place = axes.get_xaxis_transform()
-            axes.text(number + 0.6, 0.01, record.stage, transform=place, fontsize=8, color="0.4")
+            axes.text(number + 0.6, 0.01, record.phase, transform=place, fontsize=8, color="0.4")

@@ -20,7 +20,7 @@ from lookalike.training.replicas import replica_count, replicated
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
-# Features cost nothing to load, so the frozen stage can afford the batch size with the best gradients.
+# Features cost nothing to load, so the frozen phase can afford the batch size with the best gradients.
 FEATURE_BATCH_SIZE = 64
 
 
@@ -28,7 +28,7 @@ FEATURE_BATCH_SIZE = 64
 class EpochRecord:
     """One line of the per-epoch table."""
 
-    stage: str
+    phase: str
     epoch: int
     train_loss: float
     valid_loss: float
@@ -49,12 +49,12 @@ class HeadOnFeatures(nn.Module):
 
 
 def train_head(
-    head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, stage: str
+    head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, phase: str
 ) -> list[EpochRecord]:
     """Train a head on batches of pooled features, one-cycle, and return the table of epochs."""
     learner = _learner(HeadOnFeatures(head), train, valid, config)
     with one_thread():
-        return _fit(learner, epochs, config.frozen_learning_rate, stage)
+        return _fit(learner, epochs, config.frozen_learning_rate, phase)
 
 
 def train_network(
@@ -99,13 +99,13 @@ def _learner(
     return Learner(loaders, model, loss_func=make_loss(config), metrics=accuracy, **options)
 
 
-def _fit(learner: "Learner", epochs: int, learning_rate: Any, stage: str) -> list[EpochRecord]:
+def _fit(learner: "Learner", epochs: int, learning_rate: Any, phase: str) -> list[EpochRecord]:
     steps = epochs * len(learner.dls.train)
     seconds: list[float] = []
-    with progress_bar(f"{stage} training", steps, unit="step") as bar, learner.no_logging(), learner.no_bar():
+    with progress_bar(f"{phase} training", steps, unit="step") as bar, learner.no_logging(), learner.no_bar():
         learner.fit_one_cycle(epochs, learning_rate, cbs=progress_callback(bar, seconds))
     table = enumerate(zip(learner.recorder.values, seconds, strict=True), start=1)
     return [
-        EpochRecord(stage, epoch, float(train_loss), float(valid_loss), float(accuracy), elapsed)
+        EpochRecord(phase, epoch, float(train_loss), float(valid_loss), float(accuracy), elapsed)
         for epoch, ((train_loss, valid_loss, accuracy), elapsed) in table
     ]

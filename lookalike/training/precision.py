@@ -1,4 +1,4 @@
-"""Which arithmetic the unfrozen stage learns in: the one asked for, or the one in which real steps are faster."""
+"""Which arithmetic the unfrozen phase learns in: the one asked for, or the one in which real steps are faster."""
 
 import copy
 import logging

@@ -76,11 +76,13 @@ MAY_MAKE_STALE = {
         "dataset": "records storage",
         "fetch": "proxies",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
-        "network": "arithmetic backbones description head inference model_folder network preprocessing weights",
+        "network": (
+            "arithmetic backbones description embedding_network head inference model_folder preprocessing weights"
+        ),
         "stages": "fine_tune",
         "training": (
-            "augmentation batches callbacks checks context features loop losses precision replicas splitting "
-            "steps summary"
+            "augmentation batches callbacks checks context features loop losses phases precision replicas "
+            "splitting summary"
         ),
     },
     "embed_all": {
@@ -89,7 +91,7 @@ MAY_MAKE_STALE = {
         "dataset": "records storage",
         "embedding": "checks earlier hook model precision shards summary table",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
-        "network": "arithmetic backbones description head inference model_folder network preprocessing",
+        "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "embed_all",
     },
     "build_lsh": {
@@ -112,7 +114,7 @@ MAY_MAKE_STALE = {
             "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
             "kernel_ranking kernel_tools kernels lshash_adapter probing search space storage tables tuning"
         ),
-        "network": "arithmetic backbones description head inference model_folder network preprocessing",
+        "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "evaluate_recall",
     },
 }

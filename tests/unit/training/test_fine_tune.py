@@ -54,7 +54,7 @@ def test_description_says_what_was_learned(trained, dataset_folder):
 def test_history_has_one_line_an_epoch(trained):
     with (trained[0] / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["stage"] for row in rows] == ["frozen", "unfrozen", "final head", "final head"]
+    assert [row["phase"] for row in rows] == ["frozen", "unfrozen", "final head", "final head"]
     assert trained[1].epochs == len(rows)
     assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
 

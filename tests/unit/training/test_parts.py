@@ -8,9 +8,9 @@ from torch import nn
 from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
+from lookalike.network.embedding_network import Normalize
 from lookalike.network.head import Head, SeededDropout
-from lookalike.network.inference import CONVERSION_TOLERANCE, CompiledNetwork, relative_difference
-from lookalike.network.network import Normalize
+from lookalike.network.inference import CONVERSION_TOLERANCE, OpenVINORunner, relative_difference
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training import loop
 from lookalike.training.augmentation import random_box
@@ -18,9 +18,9 @@ from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import labelled_images
 from lookalike.training.features import FrozenLayers
 from lookalike.training.loop import parameter_groups
+from lookalike.training.phases import interpolate
 from lookalike.training.replicas import replicated
 from lookalike.training.splitting import split_body
-from lookalike.training.steps import interpolate
 from tests.tiny_model import LABELS, tiny_training_config
 
 pytestmark = pytest.mark.draws
@@ -125,7 +125,7 @@ def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_p
     by_torch = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
     monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
     by_openvino = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
-    assert [isinstance(ready, CompiledNetwork) for ready in by_torch + by_openvino] == [False, False, True, True]
+    assert [isinstance(ready, OpenVINORunner) for ready in by_torch + by_openvino] == [False, False, True, True]
     for form, ready in (("torch", by_torch), ("openvino", by_openvino)):
         frozen.store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
     stored = [np.load(tmp_path / f"{form}.npy") for form in ("torch", "openvino")]
@@ -164,8 +164,8 @@ def test_few_images_pay_for_no_conversion(noise):
     layers = nn.Conv2d(3, 3, 1).eval()
     many = Noise(np.zeros((500, 2, 2, 3), np.float32))
     frozen = FrozenLayers(torch.device("cpu"), "fp32")
-    assert not isinstance(frozen.ready(layers, noise), CompiledNetwork)
-    assert isinstance(frozen.ready(layers, many), CompiledNetwork)
+    assert not isinstance(frozen.ready(layers, noise), OpenVINORunner)
+    assert isinstance(frozen.ready(layers, many), OpenVINORunner)
 
 
 def test_split_body_of_a_network_that_is_no_row_raises():

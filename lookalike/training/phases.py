@@ -1,4 +1,4 @@
-"""The steps of training: the head on frozen features, layers of the body on images, mixing with the start."""
+"""The phases of training: the head on frozen features, layers of the body on images, mixing with the start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class _Inputs:
 
 
 def run_training(training: Training) -> float | None:
-    """Run the steps that the configuration asks for; return the accuracy on the held-out images, None untrained."""
+    """Run the phases that the configuration asks for; return the accuracy on the held-out images, None untrained."""
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=training.folder) as scratch:
         return _run(training, _inputs(training, Path(scratch)))
 
@@ -97,14 +97,14 @@ def _valid_features(training: Training, inputs: _Inputs) -> Tensor:
         return training.frozen.features(pooled, inputs.valid, "features, valid")
 
 
-def _train_head(training: Training, features: tuple[Tensor, Tensor], epochs: int, stage: str) -> None:
-    with training.timed(stage):
+def _train_head(training: Training, features: tuple[Tensor, Tensor], epochs: int, phase: str) -> None:
+    with training.timed(phase):
         set_statistics(training.network.head.norm, features[0])
         train = FeatureBatches(
             features[0], training.train.labels, FEATURE_BATCH_SIZE, shuffle_seed=training.config.seed
         )
         valid = FeatureBatches(features[1], training.valid.labels, _EVALUATION_BATCH_SIZE)
-        training.epochs += train_head(training.network.head, train, valid, epochs, training.config, stage)
+        training.epochs += train_head(training.network.head, train, valid, epochs, training.config, phase)
 
 
 def set_statistics(norm: nn.BatchNorm1d, features: Tensor) -> None:
