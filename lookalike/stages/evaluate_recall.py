@@ -20,7 +20,7 @@ from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
 from lookalike.evaluation.evaluation_set import EvaluationSet, gather
-from lookalike.evaluation.metrics import confidence_interval, latency_summary
+from lookalike.evaluation.metrics import latency_summary
 from lookalike.evaluation.quality import (
     judge_as_adjusted,
     judge_as_labelled,
@@ -32,6 +32,7 @@ from lookalike.evaluation.ranking import RankingFigures
 from lookalike.evaluation.report import render_report
 from lookalike.files import write_bytes_atomic, write_json_atomic
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
+from lookalike.lsh.recall import confidence_interval
 from lookalike.lsh.space import VectorSpace
 from lookalike.network.model_folder import read_description
 
@@ -105,7 +106,7 @@ def _judge_index(config: EvaluationConfig, material: EvaluationSet, index: Vecto
         for k in _RECALL_RANKS
     }
     figures: dict[str, Any] = {f"recall_at_{k}": _mean(values) for k, values in by_rank.items()}
-    low, high = confidence_interval(by_rank[10], config.seed)
+    low, high = confidence_interval(by_rank[10])
     figures["recall_at_10_interval"] = [round(low, 6), round(high, 6)]
     figures["candidate_fraction"] = round(answers.candidate_fraction(len(material.vectors)), 6)
     latency = {"lsh": _latency(answers), "exact": _latency(recall_measures.ask_one_by_one(exact, queries, 11))}

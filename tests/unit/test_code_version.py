@@ -99,7 +99,7 @@ MAY_MAKE_STALE = {
         "embedding": "table",
         "lsh": (
             "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
-            "kernel_ranking kernel_tools kernels lshash_adapter probing search space storage tables tuning"
+            "kernel_ranking kernel_tools kernels lshash_adapter probing recall search space storage tables tuning"
         ),
         "stages": "build_lsh",
     },
@@ -112,7 +112,7 @@ MAY_MAKE_STALE = {
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
             "base batch checks compiled content engine exact explain hyperplanes kernel_probing "
-            "kernel_ranking kernel_tools kernels lshash_adapter probing search space storage tables tuning"
+            "kernel_ranking kernel_tools kernels lshash_adapter probing recall search space storage tables tuning"
         ),
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "evaluate_recall",
