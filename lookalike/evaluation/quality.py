@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,6 +36,29 @@ _IMAGES_AT_ONCE = 32
 def judge_as_labelled(material: EvaluationSet) -> RankingFigures:
     """Return the figures of every query by the labels as they are."""
     return _rank(material, _label_codes(material), material.vectors[material.query_rows])
+
+
+def per_label(material: EvaluationSet, ranking: RankingFigures) -> pd.DataFrame:
+    """Return the figures of each label that has queries, lowest precision_at_10 first.
+
+    Columns: label, n_queries, precision_at_1, precision_at_10 and most_confused_with, the wrong label that is nearest
+    most often (empty if none is).
+    """
+    queries = pd.DataFrame(
+        {
+            "label": material.labels[material.query_rows],
+            "nearest": np.unique(material.labels)[ranking.nearest_label],
+            "precision_at_1": ranking.precision_at_1,
+            "precision_at_10": ranking.precision_at_10,
+        }
+    )
+    by_label = queries.groupby("label")
+    table = by_label[["precision_at_1", "precision_at_10"]].mean().round(6)
+    table.insert(0, "n_queries", by_label.size())
+    wrong = queries[queries["nearest"] != queries["label"]].groupby("label")["nearest"]
+    most_confused = {label: names.mode()[0] for label, names in wrong}
+    table["most_confused_with"] = [most_confused.get(label, "") for label in table.index]
+    return table.sort_values(["precision_at_10", "label"]).reset_index()
 
 
 def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict[str, Any]:

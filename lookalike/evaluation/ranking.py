@@ -22,14 +22,12 @@ class RankingFigures:
     average_precision: NDArray[np.float64]
     nearest_label: NDArray[np.int64]
 
-    def summary(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
-        """Means over the chosen queries (all by default); 0 where there are none."""
-        kept = np.ones(len(self.precision_at_1), bool) if chosen is None else chosen
-        average = self.average_precision[kept]
+    def summary(self) -> dict[str, float]:
+        """Return the means over the queries; 0 where there are none."""
         return {
-            "precision_at_1": _mean(self.precision_at_1[kept]),
-            "precision_at_10": _mean(self.precision_at_10[kept]),
-            "map": _mean(average[~np.isnan(average)]),
+            "precision_at_1": _mean(self.precision_at_1),
+            "precision_at_10": _mean(self.precision_at_10),
+            "map": _mean(self.average_precision[~np.isnan(self.average_precision)]),
         }
 
 

@@ -4,8 +4,6 @@ Files: `metrics.json` (the public figures), `per_label.csv` (figures of each lab
 `report.md` (the same for people). A figure that cannot be had is no key of `metrics.json`; `absent` there says why.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from lookalike.evaluation.quality import (
     judge_copies,
     judge_distorted,
     judge_unseen,
+    per_label,
 )
 from lookalike.evaluation.ranking import RankingFigures
 from lookalike.evaluation.report import render_report
@@ -59,7 +58,7 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
     if dataset.classes:
         ranking = judge_as_labelled(material)
         metrics |= _judge_labels(config, material, ranking, read_description(inputs["fine_tune"]))
-        write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
+        write_bytes_atomic(folder / "per_label.csv", per_label(material, ranking).to_csv(index=False).encode())
     else:
         metrics["absent"] = dict.fromkeys(("accuracy", *_LABEL_FIGURES), "the collection has no labels")
     metrics |= _judge_index(config, material, index)
@@ -153,23 +152,3 @@ def _latency(answers: recall_measures.Answers) -> dict[str, float] | None:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return round(float(np.mean(values)), 6) if len(values) else 0.0
-
-
-def _per_label_csv(material: EvaluationSet, ranking: RankingFigures) -> str:
-    names = np.unique(material.labels)
-    query_labels = material.labels[material.query_rows]
-    rows = []
-    for name in np.unique(query_labels):
-        chosen = query_labels == name
-        wrong = names[ranking.nearest_label[chosen]]
-        wrong = wrong[wrong != name]
-        confused, counts = np.unique(wrong, return_counts=True)
-        most = str(confused[np.argmax(counts)]) if len(confused) else ""
-        summary = ranking.summary(chosen)
-        rows.append((str(name), int(chosen.sum()), summary["precision_at_1"], summary["precision_at_10"], most))
-    rows.sort(key=lambda row: (row[3], row[0]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "n_queries", "precision_at_1", "precision_at_10", "most_confused_with"])
-    writer.writerows(rows)
-    return text.getvalue()

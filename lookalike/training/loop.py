@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 FEATURE_BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the per-epoch table."""
+class EpochRecord(NamedTuple):
+    """One row of the training history."""
 
     phase: str
     epoch: int

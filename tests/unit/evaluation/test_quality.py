@@ -5,7 +5,7 @@ from PIL import Image
 from lookalike.config.sections import EvaluationConfig
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.evaluation_set import EvaluationSet
-from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen
+from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen, per_label
 from lookalike.lsh.space import VectorSpace
 
 
@@ -36,6 +36,14 @@ def test_every_query_is_judged_by_its_label():
     # Row 0 finds old new old new, row 4 finds old new old new by distance 0.05, 0.15, 1.05, 1.85.
     assert figures.precision_at_1.tolist() == [1.0, 0.0]
     assert figures.average_precision.tolist() == pytest.approx([(1 + 2 / 3) / 2, (1 / 2 + 2 / 4) / 2])
+
+
+def test_the_worst_label_comes_first_with_what_it_is_taken_for():
+    assert per_label(LINE, judge_as_labelled(LINE)).to_csv(index=False).splitlines() == [
+        "label,n_queries,precision_at_1,precision_at_10,most_confused_with",
+        "new,1,0.0,0.5,old",
+        "old,1,1.0,0.5,",
+    ]
 
 
 def test_unseen_labels_are_judged_among_themselves_and_among_all():
