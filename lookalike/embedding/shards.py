@@ -5,8 +5,8 @@ shards are finished, and so that shards can be made in any order, by any number 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lookalike.dataset.records import Reject
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
 from lookalike.errors import EmbeddingError, ImageError
@@ -25,7 +26,6 @@ from lookalike.images.reading import open_image
 from lookalike.network.arithmetic import parallel_batches
 from lookalike.network.preprocessing import Preprocessing
 
-STAGE = "embed_all"
 _TASK_KEY, _REJECTS_KEY = "lookalike.task", "lookalike.rejects"
 
 
@@ -50,7 +50,7 @@ class ShardResult:
     name: str
     rows: int
     dim: int
-    rejects: tuple[dict[str, str], ...]
+    rejects: tuple[Reject, ...]
 
 
 def plan_shards(n_rows: int, shard_rows: int) -> list[Shard]:
@@ -77,7 +77,7 @@ def finished_shard(path: Path, task: str) -> ShardResult | None:
     metadata = table.schema.metadata or {}
     if metadata.get(_TASK_KEY.encode(), b"").decode() != task:
         return None
-    rejects = tuple(json.loads(metadata[_REJECTS_KEY.encode()]))
+    rejects = tuple(Reject(**reject) for reject in json.loads(metadata[_REJECTS_KEY.encode()]))
     return ShardResult(path.name, table.num_rows, table.schema.field("embedding").type.list_size, rejects)
 
 
@@ -107,7 +107,12 @@ def embed_shard(
         outcomes[row] = outcome
         on_progress(1)
     kept = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
-    rejects = [_reject(rows, row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageError)]
+    paths = rows["path"].to_pylist()
+    rejects = [
+        Reject(path, str(outcome))
+        for path, outcome in zip(paths, outcomes, strict=True)
+        if isinstance(outcome, ImageError)
+    ]
     vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
     notes = _notes(model, run.precision, rows, rejects)
     _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
@@ -151,10 +156,6 @@ def _pixels_or_error(path: Path, image_id: str, preprocessing: Preprocessing) ->
         return error
 
 
-def _reject(rows: pa.Table, row: int, error: ImageError) -> dict[str, str]:
-    return {"path": rows["path"][row].as_py(), "stage": STAGE, "error": str(error)}
-
-
 def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the pixels of an image file; ImageError if it is unreadable or not the one that was cataloged."""
     try:
@@ -168,7 +169,7 @@ def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDAr
     return preprocessing.pixels(image)
 
 
-def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:
+def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: Sequence[Reject]) -> dict[str, str]:
     """Return the metadata of a shard's file."""
     return {
         "lookalike.format_version": str(FORMAT_VERSION),
@@ -177,7 +178,7 @@ def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: list[
         "lookalike.precision": precision,
         "lookalike.image_size": str(model.preprocessing.image_size),
         _TASK_KEY: task_digest(model.fingerprint, precision, rows),
-        _REJECTS_KEY: json.dumps(rejects),
+        _REJECTS_KEY: json.dumps([asdict(reject) for reject in rejects]),
     }
 
 
