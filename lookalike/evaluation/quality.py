@@ -18,7 +18,7 @@ from PIL import Image
 from lookalike.config.sections import EvaluationConfig
 from lookalike.embedding.embedder import Embedder
 from lookalike.evaluation.distortion import distorted
-from lookalike.evaluation.evaluation_set import EvaluationSet
+from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, number_of
 from lookalike.evaluation.ranking import (
     RankingFigures,
     as_inner_products,
@@ -109,10 +109,10 @@ def judge_distorted(
 
     ImageError if an image can no longer be read.
     """
-    rows = _sample(config, material, config.distorted_queries)
+    rows = draw_rows(material.query_rows, material.image_ids, config.distorted_queries, config.seed)
     if len(rows) == 0:
         return {}
-    queries = _embed_distorted(dataset_root, material.paths[rows], config.seed, embedder)
+    queries = _embed_distorted(dataset_root, material, rows, config.seed, embedder)
     summary: Mapping[str, Any] = _rank(replace(material, query_rows=rows), _label_codes(material), queries).summary()
     return {"distorted": {"n_queries": len(rows), **summary}}
 
@@ -125,27 +125,24 @@ def judge_copies(
     The figures are `copy_recall_at_1`, `copy_recall_at_10` and `n_copy_queries`; none without queries. ImageError if an
     image can no longer be read.
     """
-    rows = _sample(config, material, count)
+    rows = draw_rows(material.query_rows, material.image_ids, count, config.seed)
     if len(rows) == 0:
         return {}
-    queries = _embed_distorted(dataset_root, material.paths[rows], config.seed, embedder)
+    queries = _embed_distorted(dataset_root, material, rows, config.seed, embedder)
     ranks = copy_ranks(*as_inner_products(material.space, queries, material.vectors), material.image_ids, rows)
     recalls = {f"copy_recall_at_{k}": round(float(np.mean(ranks <= k)), 6) for k in (1, 10)}
     return {**recalls, "n_copy_queries": len(rows)}
 
 
-def _sample(config: EvaluationConfig, material: EvaluationSet, count: int) -> NDArray[np.int64]:
-    order: NDArray[np.int64] = np.random.default_rng(config.seed).permutation(material.query_rows)
-    return np.sort(order[:count])
+def _embed_distorted(
+    root: Path, material: EvaluationSet, rows: NDArray[np.int64], seed: int, embedder: Embedder
+) -> NDArray[np.float32]:
+    def distorted_image(row: int) -> Image.Image:
+        image = open_image(root / material.paths[row], max_pixels=None, target_size=2 * embedder.image_size)
+        return distorted(image, np.random.default_rng(number_of(material.image_ids[row], seed)))
 
-
-def _embed_distorted(root: Path, paths: NDArray[np.str_], seed: int, embedder: Embedder) -> NDArray[np.float32]:
-    def distorted_image(number: int) -> Image.Image:
-        image = open_image(root / paths[number], max_pixels=None, target_size=2 * embedder.image_size)
-        return distorted(image, np.random.default_rng((seed, number)))
-
-    images, found = ordered_map(distorted_image, range(len(paths))), []
-    with progress_bar("distorted queries", len(paths)) as bar:
+    images, found = ordered_map(distorted_image, rows), []
+    with progress_bar("distorted queries", len(rows)) as bar:
         while batch := list(islice(images, _IMAGES_AT_ONCE)):
             found.append(embedder.embed_many(batch))
             bar.update(len(batch))
