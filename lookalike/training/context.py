@@ -18,7 +18,7 @@ from lookalike.network.model_folder import HeadShape
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training.augmentation import Augmentation
 from lookalike.training.batches import LabelledImages
-from lookalike.training.features import FrozenLayers, ImageViews
+from lookalike.training.features import ImageViews
 from lookalike.training.loop import EpochRecord
 from lookalike.training.precision import PrecisionChoice
 
@@ -39,13 +39,8 @@ class Training:
     epochs: list[EpochRecord] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def frozen(self) -> FrozenLayers:
-        """Runs frozen layers on this training's device, in fp32: only layers that learn may do so in bf16."""
-        return FrozenLayers(self.device, "fp32")
-
     def views(self, images: LabelledImages, augmentation: Augmentation = "none") -> ImageViews:
-        """The views of some images as this training sees them."""
+        """Return the views of some images that this training uses."""
         return ImageViews(images, self.preprocessing, augmentation, self.config.seed)
 
     @contextmanager

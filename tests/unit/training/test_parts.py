@@ -16,7 +16,7 @@ from lookalike.training import loop
 from lookalike.training.augmentation import random_box
 from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import labelled_images
-from lookalike.training.features import FrozenLayers
+from lookalike.training.features import compute_features, ready_layers, store_activations
 from lookalike.training.loop import parameter_groups
 from lookalike.training.phases import interpolate
 from lookalike.training.replicas import replicated
@@ -24,6 +24,7 @@ from lookalike.training.splitting import split_body
 from tests.tiny_model import LABELS, tiny_training_config
 
 pytestmark = pytest.mark.draws
+CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(32, "squish", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -120,16 +121,15 @@ def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_p
     body = build_body(find_backbone(name))
     normalize, pool = Normalize(body.mean, body.std), nn.Flatten()
     layers = split_body(body.module.eval(), "blocks.4")[0] if name == "tf_efficientnet_lite0" else body.module
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
     maps, vectors = nn.Sequential(normalize, layers), nn.Sequential(normalize, layers, pool)
-    by_torch = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
+    by_torch = [ready_layers(maps, noise, CPU), ready_layers(vectors, noise, CPU)]
     monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
-    by_openvino = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
+    by_openvino = [ready_layers(maps, noise, CPU), ready_layers(vectors, noise, CPU)]
     assert [isinstance(ready, OpenVINORunner) for ready in by_torch + by_openvino] == [False, False, True, True]
     for form, ready in (("torch", by_torch), ("openvino", by_openvino)):
-        frozen.store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
+        store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
     stored = [np.load(tmp_path / f"{form}.npy") for form in ("torch", "openvino")]
-    pooled = [frozen.features(ready[1], noise, "vectors") for ready in (by_torch, by_openvino)]
+    pooled = [compute_features(ready[1], noise, "vectors") for ready in (by_torch, by_openvino)]
     assert stored[0].shape[0] == 42
     assert stored[0].shape[3] == layers(normalize(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))).shape[1]
     assert pooled[0].shape[:2] == (2, 21)
@@ -138,12 +138,11 @@ def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_p
 
 
 def test_stored_activations_are_read_as_they_were_written(noise, tmp_path):
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
     first, second = nn.Conv2d(3, 5, 3).eval(), nn.Conv2d(5, 4, 3).eval()
     as_floats = Noise(noise.images.astype(np.float32))
-    stored = frozen.store_activations(frozen.ready(first, as_floats), as_floats, "maps", tmp_path / "maps.npy")
-    found = frozen.features(frozen.ready(second, stored), stored, "maps")
-    expected = frozen.features(frozen.ready(nn.Sequential(first, second), as_floats), as_floats, "both")
+    stored = store_activations(ready_layers(first, as_floats, CPU), as_floats, "maps", tmp_path / "maps.npy")
+    found = compute_features(ready_layers(second, stored, CPU), stored, "maps")
+    expected = compute_features(ready_layers(nn.Sequential(first, second), as_floats, CPU), as_floats, "both")
     assert torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
 
 
@@ -153,8 +152,7 @@ def test_frozen_layers_that_cannot_be_converted_are_run_by_torch(noise, monkeypa
             return torch.linalg.matrix_exp(images.float().mean(dim=(2, 3))[:, None] * torch.eye(3))
 
     monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
-    assert frozen.features(frozen.ready(Moody(), noise), noise, "features").shape == (2, 21, 3, 3)
+    assert compute_features(ready_layers(Moody(), noise, CPU), noise, "features").shape == (2, 21, 3, 3)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "OpenVINO cannot run the frozen layers, so that torch does, more slowly"
     ]
@@ -163,9 +161,8 @@ def test_frozen_layers_that_cannot_be_converted_are_run_by_torch(noise, monkeypa
 def test_few_images_pay_for_no_conversion(noise):
     layers = nn.Conv2d(3, 3, 1).eval()
     many = Noise(np.zeros((500, 2, 2, 3), np.float32))
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
-    assert not isinstance(frozen.ready(layers, noise), OpenVINORunner)
-    assert isinstance(frozen.ready(layers, many), OpenVINORunner)
+    assert not isinstance(ready_layers(layers, noise, CPU), OpenVINORunner)
+    assert isinstance(ready_layers(layers, many, CPU), OpenVINORunner)
 
 
 def test_split_body_of_a_network_that_is_no_row_raises():
