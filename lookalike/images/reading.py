@@ -1,14 +1,13 @@
 """Reading one image, from a file, from bytes or from Pillow, without trusting it.
 
-`open_image` gives pixels that are ready for a network, `convert_image` the same for an image that
-Pillow has opened, `probe_image` the size alone (header only), `verify_image` the size after decoding
-everything. All raise `ImageError` with the cause in one line.
+`open_image` gives pixels that are ready for a network, `convert_image` the same for an image that Pillow has opened,
+and `verify_image` the size, after decoding everything. All raise `ImageError` with the cause in one line.
 """
 
 import io
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -112,17 +111,6 @@ def verify_image(
         return _displayed(size, _orientation(image))
 
 
-def probe_image(
-    source: Path | bytes, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None
-) -> tuple[int, int]:
-    """Return (width, height) as displayed, from the header alone; raises `ImageError` if that is unreadable."""
-    with _explained(source, name), quiet_pillow():
-        data = _bytes_of(source)
-        image, size = _or_without_metadata(data, lambda data: _sized(_open_header(data, max_pixels)))
-        # Pillow already swaps the sides of a rotated TIFF when it reads the header.
-        return _displayed(size, 1 if image.format == "TIFF" else _orientation(image))
-
-
 def read_image_file(path: Path) -> bytes:
     """Return the bytes of a file that may be an image; raises `ImageError` for folders, devices and huge files."""
     with _explained(b"", None):
@@ -130,17 +118,31 @@ def read_image_file(path: Path) -> bytes:
 
 
 def _decode(data: bytes, max_pixels: int | None, target_size: int | None) -> _SizedImage:
-    """The decoded image, and its size before any scaling."""
+    """Return the decoded image and its size before scaling; of a PNG with unreadable metadata, the pixels alone."""
+    try:
+        return _decode_whole(data, max_pixels, target_size)
+    except _Unreadable:
+        raise
+    except Exception:
+        is_png = image_format(data[:HEAD_BYTES]) == "PNG"
+        pixels = png_metadata.without_metadata(data) if is_png else data
+        if len(pixels) == len(data):
+            raise
+        with suppress(Exception):
+            image, size = _decode_whole(pixels, max_pixels, target_size)
+            image.info[_PROFILE] = png_metadata.color_profile(data, MAX_PROFILE_BYTES)
+            return image, size
+        raise
 
-    def read(data: bytes) -> _SizedImage:
-        image, size = _sized(_open_header(data, max_pixels))
-        if target_size is not None:
-            image.draft(None, (target_size, target_size))
-        with _one_at_a_time(image):
-            image.load()
-        return image, size
 
-    return _or_without_metadata(data, read)
+def _decode_whole(data: bytes, max_pixels: int | None, target_size: int | None) -> _SizedImage:
+    image = _open_header(data, max_pixels)
+    size = image.size
+    if target_size is not None:
+        image.draft(None, (target_size, target_size))
+    with _one_at_a_time(image):
+        image.load()
+    return image, size
 
 
 def _open_header(data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
@@ -175,24 +177,6 @@ def _tiff_file(data: bytes) -> ImageFile.ImageFile:
     return tiff_samples.SamplesFile(io.BytesIO(data)) if is_own else _pillow_file(data, "TIFF")
 
 
-def _or_without_metadata(data: bytes, read: Callable[[bytes], _SizedImage]) -> _SizedImage:
-    """What `read` makes of `data`, or of its pixels alone where a PNG's metadata are in the way."""
-    try:
-        return read(data)
-    except _Unreadable:
-        raise
-    except Exception:
-        is_png = image_format(data[:HEAD_BYTES]) == "PNG"
-        pixels = png_metadata.without_metadata(data) if is_png else data
-        if len(pixels) == len(data):
-            raise
-        with suppress(Exception):
-            image, size = read(pixels)
-            image.info[_PROFILE] = png_metadata.color_profile(data, MAX_PROFILE_BYTES)
-            return image, size
-        raise
-
-
 def _upright_rgb(image: Image.Image, target_size: int | None) -> Image.Image:
     """A decoded image as RGB, reduced towards `target_size`, and turned."""
     profile = image.info.get(_PROFILE)
@@ -209,10 +193,6 @@ def _reduced(image: Image.Image, target_size: int) -> Image.Image:
     possible = min(image.size) // target_size
     factor = next((factor for factor in (8, 4, 2) if factor <= possible), 1)
     return image.reduce(factor) if factor > 1 else image
-
-
-def _sized(image: ImageFile.ImageFile) -> _SizedImage:
-    return image, image.size
 
 
 def _displayed(size: tuple[int, int], orientation: int) -> tuple[int, int]:

@@ -8,6 +8,13 @@ from torch import Tensor, nn
 from lookalike.errors import ModelError
 
 FeatureLayout = Literal["channels_first", "channels_last", "tokens", "vector"]
+# The number of axes of a body's output, and which of them are the channels.
+_LAYOUTS: tuple[tuple[int, int, FeatureLayout], ...] = (
+    (4, 1, "channels_first"),
+    (4, 3, "channels_last"),
+    (3, 2, "tokens"),
+    (2, 1, "vector"),
+)
 # Logits of a cosine classifier lie in [-scale, scale]; 16 lets softmax reach 0.99 for a few hundred classes.
 COSINE_SCALE = 16.0
 # 0 takes principal components as they are, of which a few outweigh all others; 1 gives each the same variance, and
@@ -239,13 +246,8 @@ class Head(nn.Module):
 
 
 def feature_layout(shape: tuple[int, ...], features: int) -> FeatureLayout:
-    """How a body that has `features` channels lays out its output of this shape; ModelError if unknown."""
-    if len(shape) == 4 and shape[1] == features:
-        return "channels_first"
-    if len(shape) == 4 and shape[3] == features:
-        return "channels_last"
-    if len(shape) == 3 and shape[2] == features:
-        return "tokens"
-    if len(shape) == 2 and shape[1] == features:
-        return "vector"
+    """Return how a body that has `features` channels lays out its output of this shape; ModelError if unknown."""
+    for axes, channel_axis, layout in _LAYOUTS:
+        if len(shape) == axes and shape[channel_axis] == features:
+            return layout
     raise ModelError(f"the body's output has shape {shape}, in which no axis can be its {features} features")

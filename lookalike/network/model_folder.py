@@ -47,16 +47,7 @@ class HeadShape:
 
     def build(self) -> Head:
         """Return a new, randomly initialized head."""
-        return Head(
-            self.in_features,
-            self.units,
-            self.classes,
-            pretrained_components=self.pretrained_components,
-            layout=self.layout,
-            activation=self.activation,
-            classifier=self.classifier,
-            dropout=self.dropout,
-        )
+        return Head(**asdict(self))
 
 
 @dataclass(frozen=True)

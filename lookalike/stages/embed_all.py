@@ -9,7 +9,7 @@ from lookalike.config.sections import EmbeddingConfig
 from lookalike.dataset.records import Reject
 from lookalike.dataset.storage import Dataset, open_dataset, write_rejects
 from lookalike.embedding.checks import Bf16Check, verify_rows
-from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
+from lookalike.embedding.earlier import Places, find_earlier, read_vectors
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.precision import choose_runner
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
@@ -88,7 +88,7 @@ def _make_shards(
     dataset: Dataset,
     shards: Sequence[Shard],
     folder: Path,
-    earlier: EarlierEmbeddings,
+    earlier: Places,
 ) -> tuple[list[ShardResult], int, int]:
     """Return all shards' results, how many an earlier run had finished, and how many images were embedded now."""
     results: list[ShardResult] = []
@@ -102,7 +102,7 @@ def _make_shards(
                 reused += 1
                 bar.update(rows.num_rows)
             else:
-                known = earlier.find(rows["image_id"].to_pylist())
+                known = read_vectors(earlier, rows["image_id"].to_pylist())
                 result = embed_shard(
                     model,
                     run,
