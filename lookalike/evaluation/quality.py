@@ -4,7 +4,7 @@ Held-out images query the training images, and labels say what is right. Where t
 that are strongly distorted query all images, and the image itself is what is right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,11 @@ from lookalike.embedding.embedder import Embedder
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, number_of
 from lookalike.evaluation.ranking import (
-    RankingFigures,
     as_inner_products,
     copy_ranks,
     merge_label_codes,
     rank_by_label,
+    summarize,
 )
 from lookalike.images.reading import open_image
 from lookalike.progress import progress_bar
@@ -33,24 +33,19 @@ from lookalike.threads import ordered_map
 _IMAGES_AT_ONCE = 32
 
 
-def judge_as_labelled(material: EvaluationSet) -> RankingFigures:
-    """Return the figures of every query by the labels as they are."""
+def judge_as_labelled(material: EvaluationSet) -> pd.DataFrame:
+    """Return the figures of every query by the labels as they are; see `rank_by_label`."""
     return _rank(material, _label_codes(material), material.vectors[material.query_rows])
 
 
-def per_label(material: EvaluationSet, ranking: RankingFigures) -> pd.DataFrame:
+def per_label(material: EvaluationSet, figures: pd.DataFrame) -> pd.DataFrame:
     """Return the figures of each label that has queries, lowest precision_at_10 first.
 
     Columns: label, n_queries, precision_at_1, precision_at_10 and most_confused_with, the wrong label that is nearest
     most often (empty if none is).
     """
-    queries = pd.DataFrame(
-        {
-            "label": material.labels[material.query_rows],
-            "nearest": np.unique(material.labels)[ranking.nearest_label],
-            "precision_at_1": ranking.precision_at_1,
-            "precision_at_10": ranking.precision_at_10,
-        }
+    queries = figures.assign(
+        label=material.labels[material.query_rows], nearest=np.unique(material.labels)[figures["nearest_label"]]
     )
     by_label = queries.groupby("label")
     table = by_label[["precision_at_1", "precision_at_10"]].mean().round(6)
@@ -74,7 +69,7 @@ def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict
         query_rows=material.query_rows[~is_background[material.query_rows]],
     )
     summary = {
-        **_rank(kept, merged, kept.vectors[kept.query_rows]).summary(),
+        **summarize(_rank(kept, merged, kept.vectors[kept.query_rows])),
         "n_queries": len(kept.query_rows),
         "same_labels": [list(group) for group in config.same_labels],
         "background_labels": list(config.background_labels),
@@ -96,8 +91,8 @@ def judge_unseen(material: EvaluationSet, trained: Sequence[str]) -> dict[str, A
     summary = {
         "n_labels": len(np.unique(material.labels[is_unseen])),
         "n_queries": len(asking.query_rows),
-        "among_unseen": _rank(among_unseen, codes, queries).summary(),
-        "among_all": _rank(asking, codes, queries).summary(),
+        "among_unseen": summarize(_rank(among_unseen, codes, queries)),
+        "among_all": summarize(_rank(asking, codes, queries)),
     }
     return {"unseen_labels": summary}
 
@@ -113,8 +108,8 @@ def judge_distorted(
     if len(rows) == 0:
         return {}
     queries = _embed_distorted(dataset_root, material, rows, config.seed, embedder)
-    summary: Mapping[str, Any] = _rank(replace(material, query_rows=rows), _label_codes(material), queries).summary()
-    return {"distorted": {"n_queries": len(rows), **summary}}
+    figures = _rank(replace(material, query_rows=rows), _label_codes(material), queries)
+    return {"distorted": {"n_queries": len(rows), **summarize(figures)}}
 
 
 def judge_copies(
@@ -153,7 +148,7 @@ def _label_codes(material: EvaluationSet) -> NDArray[np.int64]:
     return np.unique(material.labels, return_inverse=True)[1].astype(np.int64)
 
 
-def _rank(material: EvaluationSet, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> RankingFigures:
+def _rank(material: EvaluationSet, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> pd.DataFrame:
     """Rank the training rows for `queries`, the vectors that stand for `material.query_rows`."""
     queries, vectors = as_inner_products(material.space, queries, material.vectors[material.is_train])
     return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lookalike.config.sections import EvaluationConfig
@@ -27,7 +28,7 @@ from lookalike.evaluation.quality import (
     judge_unseen,
     per_label,
 )
-from lookalike.evaluation.ranking import RankingFigures
+from lookalike.evaluation.ranking import summarize
 from lookalike.evaluation.report import render_report
 from lookalike.files import write_bytes_atomic, write_json_atomic
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
@@ -69,9 +70,9 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
 
 
 def _judge_labels(
-    config: EvaluationConfig, material: EvaluationSet, ranking: RankingFigures, model: Mapping[str, Any]
+    config: EvaluationConfig, material: EvaluationSet, ranking: pd.DataFrame, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    figures = {**ranking.summary(), **judge_as_adjusted(config, material)}
+    figures = {**summarize(ranking), **judge_as_adjusted(config, material)}
     if model["accuracy"] is None:
         return {**figures, "absent": {"accuracy": "no classifier was trained"}}
     return {"accuracy": model["accuracy"], **figures, **judge_unseen(material, model["classes"]), "absent": {}}
