@@ -42,7 +42,7 @@ _DAMAGED = (
 
 
 class DamagedArchiveError(DatasetError):
-    """The archive's content is at fault, so another copy of it may help."""
+    """Raised if the content of an archive is at fault, so that another copy of it may help."""
 
 
 @dataclass(frozen=True)

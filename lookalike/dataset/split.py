@@ -1,4 +1,4 @@
-"""The split into training and held-out images: by label, seeded, and blind to the order of files."""
+"""The split into training and held-out images: stratified by label, seeded, and independent of the order of files."""
 
 import hashlib
 import math

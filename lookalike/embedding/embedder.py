@@ -1,4 +1,4 @@
-"""The query side: embeds single images exactly as the collection was embedded, and loads nothing else."""
+"""Embedding of single images for queries, exactly as the collection was embedded."""
 
 from collections.abc import Sequence
 from pathlib import Path

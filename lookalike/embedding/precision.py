@@ -1,4 +1,4 @@
-"""Which precision a collection is embedded in: bf16 where it is faster here and finds the neighbors of fp32."""
+"""The precision of the embeddings: bf16 where it is faster on this machine and finds the neighbors of fp32."""
 
 import logging
 import statistics
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _TRIAL_IMAGES = 8
 _TRIAL_TURNS = 5
-# Less is not worth the digits.
+# Smaller gains are not worth the lower precision.
 _MIN_SPEEDUP = 1.2
 
 
@@ -61,7 +61,7 @@ def choose_runner(
     if config.precision == "bf16":
         raise EmbeddingError(
             f"with bf16 only {check.overlap:.3f} of the ten nearest neighbors are those of fp32 (at least "
-            f"{check.min_overlap} is demanded), and precision@10 falls by {check.precision_drop:.4f} (at most "
+            f"{check.min_overlap} is required), and precision@10 falls by {check.precision_drop:.4f} (at most "
             f"{check.max_precision_drop}): set embedding.precision to fp32 or auto"
         )
     logger.info("embedding: bf16 finds other neighbors than fp32 (overlap %.3f); fp32 is used", check.overlap)

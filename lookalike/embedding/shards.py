@@ -1,7 +1,7 @@
-"""One shard is one unit of work: the rows in, one Parquet file out, whatever else runs beside it.
+"""Embedding of one shard: rows of the catalog in, one Parquet file out, independent of all other shards.
 
-A shard carries its own rejects and the digest of its task, so that after an interruption it is plain which
-shards are finished, and so that shards can be made in any order, by any number of processes.
+A shard stores its rejects and the digest of its task. After an interruption the finished shards can be told, and shards
+can be made in any order, by any number of processes.
 """
 
 import json

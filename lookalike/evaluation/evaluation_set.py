@@ -1,4 +1,4 @@
-"""What all measurements read, gathered once, and how samples of it are drawn."""
+"""The data that all measurements read, and how queries are drawn from it."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """How good the embedding is, by exact search.
 
-Held-out images query the training images, and labels say what is right. Where there are no labels, held-out images
-that are strongly distorted query all images, and the image itself is what is right.
+Held-out images query the training images, and answers with the label of the query are relevant. Without labels,
+strongly distorted held-out images query all images, and the relevant answer is the image itself.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def per_label(material: EvaluationSet, figures: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict[str, Any]:
-    """Return the summary with `same_labels` merged and `background_labels` left out, under `adjusted`, if any."""
+    """Return the figures with `same_labels` merged and `background_labels` left out, under `adjusted`, if set."""
     if not (config.same_labels or config.background_labels):
         return {}
     names, codes = np.unique(material.labels, return_inverse=True)
@@ -78,9 +78,9 @@ def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict
 
 
 def judge_unseen(material: EvaluationSet, trained: Sequence[str]) -> dict[str, Any]:
-    """Return how well labels are found that the network was not trained on, under `unseen_labels`, if there are any.
+    """Return the figures of labels that the network was not trained on, under `unseen_labels`, if there are any.
 
-    Their held-out images ask all training images (`among_all`), and those of such labels only (`among_unseen`).
+    Their held-out images query all training images (`among_all`), and those of unseen labels only (`among_unseen`).
     """
     is_unseen = ~np.isin(material.labels, trained)
     asking = replace(material, query_rows=material.query_rows[is_unseen[material.query_rows]])
@@ -115,7 +115,7 @@ def judge_distorted(
 def judge_copies(
     config: EvaluationConfig, material: EvaluationSet, count: int, dataset_root: Path, embedder: Embedder
 ) -> dict[str, Any]:
-    """Return which share of a seeded sample of the queries, strongly distorted, finds itself among all images.
+    """Return the share of strongly distorted queries, a seeded sample, that find themselves among all images.
 
     The figures are `copy_recall_at_1`, `copy_recall_at_10` and `n_copy_queries`; none without queries. ImageError if an
     image can no longer be read.
@@ -149,6 +149,6 @@ def _label_codes(material: EvaluationSet) -> NDArray[np.int64]:
 
 
 def _rank(material: EvaluationSet, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> pd.DataFrame:
-    """Rank the training rows for `queries`, the vectors that stand for `material.query_rows`."""
+    """Rank the training rows for `queries`, the vectors of `material.query_rows`."""
     queries, vectors = as_inner_products(material.space, queries, material.vectors[material.is_train])
     return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])

@@ -1,4 +1,4 @@
-"""How well the embedding itself ranks: held-out images query the training images, by exact search."""
+"""Rankings by the embedding under exact search: held-out images query the training images."""
 
 from collections.abc import Sequence
 
@@ -60,7 +60,7 @@ def copy_ranks(
 def as_inner_products(
     space: VectorSpace, queries: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Queries and vectors in a form whose inner product grows as the distance of `space` shrinks.
+    """Return queries and vectors in a form whose inner product grows as the distance of `space` shrinks.
 
     Cosine: centred, of unit length (zero vectors stay zero). Euclidean: centred, with one more
     component, since |q - v|^2 orders vectors as |v|^2 / 2 - q . v does.
@@ -74,7 +74,7 @@ def as_inner_products(
 
 
 def merge_label_codes(names: Sequence[str], groups: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """For each label name its code after every group of `groups` has become one label."""
+    """Return the code of each label name after the labels of each group have been merged."""
     first_of = {name: group[0] for group in groups for name in group}
     merged = [first_of.get(name, name) for name in names]
     return np.unique(merged, return_inverse=True)[1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""How much of the exact answer an engine finds, and how long it takes, one query at a time."""
+"""Recall and latency of an engine, one query at a time."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _WARM_UP_QUERIES = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """One engine's answers to all queries, in their order, with the seconds that each took."""
+    """The answers of an engine to all queries, in their order, and the seconds of each."""
 
     neighbors: list[Neighbors]
     seconds: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Answers:
 
 
 def ask_one_by_one(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Answers:
-    """Put `queries` (n, dim) to `index` one at a time, and time each; a few go ahead unmeasured."""
+    """Return the answers to `queries` (n, dim), asked one at a time and timed after a few untimed ones."""
     for query in queries[:_WARM_UP_QUERIES]:
         index.query(query, k)
     neighbors: list[Neighbors] = []

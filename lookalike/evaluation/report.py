@@ -1,4 +1,4 @@
-"""The figures as Markdown, for people: a file of the stage, and the artifact that Prefect's pages show."""
+"""The figures as a Markdown page: a file of the stage, and the artifact shown in Prefect's pages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from lookalike.evaluation.figures import absences
 
 
 def render_report(metrics: Mapping[str, Any], index_stats: Mapping[str, Any], embeddings: Mapping[str, Any]) -> str:
-    """A Markdown page of `metrics` (as in `metrics.json`), the index's parameters, and how the vectors were made."""
+    """Return `metrics` (as in `metrics.json`), the parameters of the index and the precision as a Markdown page."""
     low, high = metrics["recall_at_10_interval"]
     lines = [
         "# Evaluation",
@@ -97,7 +97,7 @@ def _precision_line(embeddings: Mapping[str, Any]) -> str:
     return (
         f"Vectors computed in {embeddings['precision']}. On {check['images']:,} images bf16 finds "
         f"{_figure(check['overlap'])} of the ten nearest neighbors that fp32 finds (at least {check['min_overlap']} is "
-        f"demanded), and precision@10 falls by {check['precision_drop']:.4f} (at most {check['max_precision_drop']})."
+        f"required), and precision@10 falls by {check['precision_drop']:.4f} (at most {check['max_precision_drop']})."
     )
 
 

@@ -1,7 +1,7 @@
-"""What a file holds, told from its first bytes: the image formats that are decoded, and plain names for the rest.
+"""Detection of file formats by their first bytes: the image formats that are decoded, and names for others.
 
-Only a format recognised here is handed to Pillow, and only that format's decoder sees the bytes. So
-a file never reaches a decoder that starts other programs (EPS) or that nobody needs.
+Only formats recognised here are handed to Pillow, and only to the decoder of that format. So a file never reaches a
+decoder that starts other programs (EPS) or that nobody needs.
 """
 
 import codecs

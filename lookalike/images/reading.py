@@ -83,7 +83,7 @@ def convert_image(
 
 
 def file_behind(image: Image.Image) -> bytes | None:
-    """The bytes of the file that an image of Pillow's still has to be decoded from, or None.
+    """Return the bytes of the file from which a Pillow image has yet to be decoded, or None.
 
     Decoding them here gives what the file itself gives, to the last bit: Pillow would decode a JPEG
     at its full size, `open_image` at the scale that is needed.

@@ -1,7 +1,7 @@
 """TIFF layouts that Pillow refuses or misreads: deep samples in separate planes, floating point, 32 bits, odd channels.
 
-Pillow unpacks their bytes all the same, whatever the compression, if each row of samples is declared
-to be a row of 8-bit grey. The bytes become numbers here, and the numbers an ordinary image.
+Pillow decompresses them if each row of samples is declared as a row of 8-bit grey. The bytes are then converted to
+numbers here, and the numbers to an ordinary image.
 """
 
 import io

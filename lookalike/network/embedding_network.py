@@ -1,4 +1,4 @@
-"""The whole network: pixels to normalized input, body, head; and how torch runs it."""
+"""The whole network (normalization, body and head), and how torch runs it."""
 
 from typing import Any
 

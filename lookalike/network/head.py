@@ -41,10 +41,10 @@ class FeaturePool(nn.Module):
 
 
 class SeededDropout(nn.Module):
-    """Dropout with a random generator of its own.
+    """Dropout with a separate random generator.
 
-    Copies of a network that learn in several threads would otherwise draw from one generator in an order
-    that differs from run to run.
+    Copies of a network that are trained in several threads would otherwise draw from one generator in an order that
+    differs from run to run.
     """
 
     def __init__(self, share: float) -> None:
@@ -65,7 +65,7 @@ class SeededDropout(nn.Module):
 
 
 class CosineClassifier(nn.Module):
-    """Class scores as scaled cosines between the embedding and one direction a class (NormFace, Wang et al. 2017).
+    """Class scores as scaled cosines between the embedding and one direction per class (NormFace, Wang et al. 2017).
 
     Training it with cross-entropy pulls the embeddings of a class together in angle, which is what
     cosine search ranks by.
@@ -87,17 +87,15 @@ def _cosines(vectors: Tensor, directions: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """What the head has learned, as far as it is sure of it, and beside it what the body's features say on their own.
+    """Trained dimensions, scaled by the confidence of the classifier, and principal components of the pooled features.
 
-    The activation of the fully connected layer tells the trained classes apart, and forgets what they do not
-    need. Principal components of the pooled features keep that: labels that were left out of training, and images from
-    elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
+    The activation of the fully connected layer separates the trained classes, and discards what does not. Principal
+    components of the pooled features keep it, so that images of other classes and from other sources are found as
+    well. `fit` sets the weights of both parts; before it the components are zero. Without labels there is no
+    activation, and the embedding consists of the components.
 
-    Without labels there is no activation, and the components are all there is.
-
-    The activation is also multiplied by the confidence of `Head.confidence`. An image of a class that
-    was not trained has a low one, and stays near its like, which have low ones too, instead of going to the trained
-    class that resembles it most.
+    The activation is multiplied by `Head.confidence`. It is low for images of classes that were not trained, which
+    therefore stay near each other instead of near the trained class that resembles them most.
     """
 
     gain: Tensor
@@ -180,8 +178,8 @@ class Head(nn.Module):
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
     and `head.embedding`, which is the activation, weighted by its confidence, and `pretrained_components` components of
-    the pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of
-    components alone, which is also what the head returns.
+    the pooled features. With no `units` there are only `head.pool` and `head.embedding`,
+    which consists of components and is what the head returns.
     """
 
     def __init__(
@@ -241,7 +239,7 @@ class Head(nn.Module):
         return activation
 
     def confidence(self, scored: Tensor) -> Tensor:
-        """How sure the classifier is, (n, 1) in [0, 1]: the cosine of its input (n, units) to the nearest class."""
+        """Return the confidence (n, 1), from 0 to 1: the cosine of the scored input (n, units) to the nearest class."""
         return _cosines(scored, self.classifier.weight).amax(dim=1, keepdim=True).clamp(min=0)
 
 

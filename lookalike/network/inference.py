@@ -95,7 +95,7 @@ def relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32
 
 @contextmanager
 def _fixed(network: "nn.Module") -> Iterator[None]:
-    """Let no parameter learn for a while: a trace takes none that does."""
+    """Within the block no parameter requires a gradient, as tracing demands."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:

@@ -1,4 +1,4 @@
-"""What happens to an image before the network sees it: the same for training, indexing and querying."""
+"""Preprocessing of images, the same for training, indexing and queries."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""The per-epoch table as CSV, and as a picture."""
+"""The training history, one row per epoch, as CSV and as a plot."""
 
 from collections.abc import Sequence
 from pathlib import Path

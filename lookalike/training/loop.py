@@ -1,4 +1,4 @@
-"""The two training loops, both fastai's: the head alone on stored features, and the whole network on images."""
+"""Training by fastai: the head alone on stored features, or layers of the body and the head together."""
 
 import warnings
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from lookalike.training.replicas import replica_count, replicated
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
-# Features cost nothing to load, so the frozen phase can afford the batch size with the best gradients.
+# Features cost nothing to load, so the frozen phase can use the batch size that trains best.
 FEATURE_BATCH_SIZE = 64
 
 

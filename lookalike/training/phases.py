@@ -1,4 +1,4 @@
-"""The phases of training: the head on frozen features, layers of the body on images, mixing with the start."""
+"""The phases of training: frozen (the head on stored features), unfrozen (with layers of the body), final head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def _train_head(training: Training, features: Mapping[str, Tensor], epochs: int,
 def set_statistics(norm: nn.BatchNorm1d, features: Tensor) -> None:
     """Set the running statistics of a BatchNorm to those of its inputs (views, n, C), which are known in full.
 
-    Otherwise they start from 0 and 1, and after few steps on features of small variance still stand there.
+    They start from 0 and 1 otherwise, and are still near them after few steps on features of small variance.
     """
     rows = features.flatten(0, 1).to(norm.weight.device)
     norm.running_mean = rows.mean(dim=0)

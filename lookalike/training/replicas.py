@@ -1,8 +1,8 @@
 """Training on all cores of a processor: each core takes its share of a batch through a copy of the network.
 
-One batch on all cores makes the threads meet after every layer, forth and back; if another program holds a
-core for a moment, all wait. Copies meet once a step. All copies share the memory of the parameters; each has
-gradients and BatchNorm statistics of its own, and the statistics of the first are the ones that stay.
+With one batch on all cores the threads synchronize after every layer, forward and backward, and if another program
+holds a core for a moment, all wait. Copies synchronize once per step. All copies share the memory of the parameters;
+each has its gradients and BatchNorm statistics, and the statistics of the first copy are kept.
 """
 
 import copy
@@ -22,7 +22,7 @@ _MIN_IMAGES_A_REPLICA = 8
 
 
 def replica_count(batch_size: int, device: torch.device) -> int:
-    """Return how many copies pay: one per core, but none with too few images, and one on a GPU."""
+    """Return the number of copies to train with: one per core while each gets enough images, and one on a GPU."""
     return 1 if device.type != "cpu" else max(1, min(resolve_workers("auto"), batch_size // _MIN_IMAGES_A_REPLICA))
 
 
@@ -102,7 +102,7 @@ def replicated(model: nn.Module, loss: nn.Module, count: int, precision: Resolve
 
 
 def _sharing_copy(model: nn.Module) -> nn.Module:
-    """Return a copy with statistics and gradients of its own whose parameters lie in the same memory."""
+    """Return a copy that shares the memory of the parameters, but not the statistics and gradients."""
     other = copy.deepcopy(model)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         theirs.data = mine.data
