@@ -45,11 +45,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """A finished shard: how many rows it holds, the length of their embeddings, and what could not be read."""
+    """A finished shard: its file name, how many rows it holds, and which images could not be read."""
 
     name: str
     rows: int
-    dim: int
     rejects: tuple[Reject, ...]
 
 
@@ -78,7 +77,7 @@ def finished_shard(path: Path, task: str) -> ShardResult | None:
     if metadata.get(_TASK_KEY.encode(), b"").decode() != task:
         return None
     rejects = tuple(Reject(**reject) for reject in json.loads(metadata[_REJECTS_KEY.encode()]))
-    return ShardResult(path.name, table.num_rows, table.schema.field("embedding").type.list_size, rejects)
+    return ShardResult(path.name, table.num_rows, rejects)
 
 
 def embed_shard(
@@ -107,16 +106,12 @@ def embed_shard(
         outcomes[row] = outcome
         on_progress(1)
     kept = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
-    paths = rows["path"].to_pylist()
-    rejects = [
-        Reject(path, str(outcome))
-        for path, outcome in zip(paths, outcomes, strict=True)
-        if isinstance(outcome, ImageError)
-    ]
+    results = zip(rows["path"].to_pylist(), outcomes, strict=True)
+    rejects = [Reject(path, str(outcome)) for path, outcome in results if isinstance(outcome, ImageError)]
     vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
     notes = _notes(model, run.precision, rows, rejects)
     _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
-    return ShardResult(path.name, len(kept), model.dim, tuple(rejects))
+    return ShardResult(path.name, len(kept), tuple(rejects))
 
 
 def embed_rows(
