@@ -1,6 +1,6 @@
 """The files of the stage's artifact: catalog.parquet, rejects.parquet and dataset.json."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,7 @@ def write_dataset(
 
 def write_rejects(folder: Path, stage: str, rejects: Iterable[Reject]) -> Path:
     """Write which files a stage does not use, and why, to `rejects.parquet` (path, stage, error); return its path."""
-    records = ({"path": reject.path, "stage": stage, "error": reject.error} for reject in rejects)
-    _write_parquet(folder / REJECTS_NAME, REJECTS_SCHEMA, records)
+    _write_parquet(folder / REJECTS_NAME, REJECTS_SCHEMA, ({**asdict(reject), "stage": stage} for reject in rejects))
     return folder / REJECTS_NAME
 
 
@@ -151,7 +150,7 @@ def _labels_of(rows: Sequence[Row]) -> list[str]:
     return sorted({row.label for row in rows} - {NO_LABEL})
 
 
-def _write_parquet(path: Path, schema: pa.Schema, records: Iterable[dict[str, object]]) -> None:
+def _write_parquet(path: Path, schema: pa.Schema, records: Iterable[Mapping[str, object]]) -> None:
     table = pa.Table.from_pylist(list(records), schema=schema)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

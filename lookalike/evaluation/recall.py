@@ -59,8 +59,9 @@ def recalls(
     values = np.zeros(len(own_ids))
     for position, own_id in enumerate(own_ids):
         query = space.prepare(vectors[own_id])
-        near = (without_row(_checked(answers[position]), own_id, k).ids for answers in (found, truth))
-        values[position] = recall_at_k(*(space.distances(vectors[ids], query) for ids in near), k)
+        found_ids, true_ids = (without_row(_checked(answers[position]), own_id, k).ids for answers in (found, truth))
+        found_distances, true_distances = (space.distances(vectors[ids], query) for ids in (found_ids, true_ids))
+        values[position] = recall_at_k(found_distances, true_distances, k)
     return values
 
 

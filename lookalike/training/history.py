@@ -44,6 +44,6 @@ def _plot_curve(path: Path, history: pd.DataFrame) -> None:
 
 
 def _mark_phases(axes: "Axes", history: pd.DataFrame) -> None:
-    for number, phase in history.loc[history["epoch"] == 1, "phase"].items():
-        axes.axvline(number + 0.5, color="0.8", linewidth=1)
-        axes.text(number + 0.6, 0.01, phase, transform=axes.get_xaxis_transform(), fontsize=8, color="0.4")
+    for row in history[history["epoch"] == 1].itertuples():
+        axes.axvline(row.Index + 0.5, color="0.8", linewidth=1)
+        axes.text(row.Index + 0.6, 0.01, row.phase, transform=axes.get_xaxis_transform(), fontsize=8, color="0.4")

@@ -65,7 +65,7 @@ def train_network(
     """
     learner = _learner(nn.Sequential(layers, head), train, valid, config, splitter=parameter_groups)
     learner.model.to(memory_format=torch.channels_last)
-    epochs, count = config.unfrozen_epochs, replica_count(config.batch_size, learner.dls.device)
+    epochs, count = config.unfrozen_epochs, replica_count(config.batch_size, next(head.parameters()).device)
     choice = choose_precision(config.precision, learner, count, epochs * len(learner.dls.train))
     with replicated(learner.model, learner.loss_func, count, choice.precision) as replicas:
         learner.add_cb(replica_callback(replicas))
