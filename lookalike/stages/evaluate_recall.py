@@ -18,7 +18,7 @@ from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
-from lookalike.evaluation.evaluation_set import EvaluationSet, gather
+from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, gather
 from lookalike.evaluation.metrics import latency_summary
 from lookalike.evaluation.quality import (
     judge_as_adjusted,
@@ -120,7 +120,7 @@ def _ask_lshash3(
     config: EvaluationConfig, material: EvaluationSet, truth: list[Any]
 ) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
     """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
-    rows = material.query_rows[: config.lshash3_queries]
+    rows = draw_rows(material.query_rows, material.image_ids, config.lshash3_queries, config.seed)
     if len(rows) == 0 or len(material.vectors) > config.lshash3_max_vectors:
         return None, None
     try:
@@ -136,6 +136,7 @@ def _ask_lshash3(
     except LookalikeError:
         return None, None  # lshash3 does not install on this Python.
     answers = recall_measures.ask_one_by_one(index, material.vectors[rows], 11)
+    truth = [truth[position] for position in np.searchsorted(material.query_rows, rows)]
     values = recall_measures.recalls(answers.neighbors, truth, rows, material.vectors, material.space, 10)
     baseline = {
         "recall_at_10": _mean(values),

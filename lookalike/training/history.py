@@ -44,6 +44,7 @@ def _plot_curve(path: Path, history: pd.DataFrame) -> None:
 
 
 def _mark_phases(axes: "Axes", history: pd.DataFrame) -> None:
-    for row in history[history["epoch"] == 1].itertuples():
-        axes.axvline(row.Index + 0.5, color="0.8", linewidth=1)
-        axes.text(row.Index + 0.6, 0.01, row.phase, transform=axes.get_xaxis_transform(), fontsize=8, color="0.4")
+    starts = history[history["epoch"] == 1]
+    for start, phase in zip(starts.index.to_numpy(), starts["phase"], strict=True):
+        axes.axvline(start + 0.5, color="0.8", linewidth=1)
+        axes.text(start + 0.6, 0.01, phase, transform=axes.get_xaxis_transform(), fontsize=8, color="0.4")
