@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lookalike.embedding.hook import HookedNetwork
 from lookalike.network.arithmetic import ResolvedPrecision, best_device, one_thread
+from lookalike.network.description import fingerprint
 from lookalike.network.embedding_network import TorchRunner
 from lookalike.network.inference import Graph, OpenVINORunner, UnsupportedNetworkError, convert
 from lookalike.network.model_folder import load_model
@@ -41,7 +42,7 @@ class EmbeddingModel:
         stored = load_model(model_folder)
         self.layer = layer
         self.preprocessing = stored.preprocessing
-        self.fingerprint = stored.fingerprint(layer)
+        self.fingerprint = fingerprint(stored.description, layer)
         self._hooked = HookedNetwork(stored.network, layer)
         self.dim = int(self.reference(_example(1, self.preprocessing.image_size)).shape[1])
 

@@ -12,7 +12,7 @@ from lookalike.config.sections import EmbeddingConfig
 from lookalike.dataset.storage import Dataset
 from lookalike.embedding.checks import Bf16Check, check_bf16
 from lookalike.embedding.model import EmbeddingModel, Runner
-from lookalike.embedding.shards import read_pixels
+from lookalike.embedding.shards import read_batch
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.network.inference import Graph
 
@@ -88,14 +88,8 @@ def _is_faster(config: EmbeddingConfig, model: EmbeddingModel, single: Runner, h
 
 
 def _first_pixels(model: EmbeddingModel, dataset: Dataset) -> NDArray[np.uint8]:
-    rows = dataset.catalog.slice(0, _TRIAL_IMAGES)
-    found = []
-    for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True):
-        try:
-            found.append(read_pixels(dataset.root / path, image_id, model.preprocessing))
-        except ImageError:
-            continue  # It will be a reject.
-    return np.array(found)
+    pixels = read_batch(dataset.root, dataset.catalog.slice(0, _TRIAL_IMAGES), model.preprocessing)
+    return np.array([image for image in pixels if not isinstance(image, ImageError)])
 
 
 def measure_rates(single: Runner, half: Runner, pixels: NDArray[np.uint8]) -> Rates:

@@ -135,20 +135,21 @@ def embed_rows(
 def _embed_batch(
     run: Runner, preprocessing: Preprocessing, root: Path, rows: pa.Table
 ) -> list[NDArray[np.float32] | ImageError]:
-    pixels = [
-        _pixels_or_error(root / path, image_id, preprocessing)
-        for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True)
-    ]
+    pixels = read_batch(root, rows, preprocessing)
     readable = [image for image in pixels if not isinstance(image, ImageError)]
     vectors = iter(run(np.stack(readable)) if readable else ())
     return [image if isinstance(image, ImageError) else next(vectors) for image in pixels]
 
 
-def _pixels_or_error(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8] | ImageError:
-    try:
-        return read_pixels(path, image_id, preprocessing)
-    except ImageError as error:
-        return error
+def read_batch(root: Path, rows: pa.Table, preprocessing: Preprocessing) -> list[NDArray[np.uint8] | ImageError]:
+    """Return the pixels of each row, or why they cannot be read; see `read_pixels`."""
+    pixels: list[NDArray[np.uint8] | ImageError] = []
+    for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True):
+        try:
+            pixels.append(read_pixels(root / path, image_id, preprocessing))
+        except ImageError as error:
+            pixels.append(error)
+    return pixels
 
 
 def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8]:

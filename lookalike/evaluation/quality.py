@@ -22,7 +22,6 @@ from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, number
 from lookalike.evaluation.ranking import (
     as_inner_products,
     copy_ranks,
-    merge_label_codes,
     rank_by_label,
     summarize,
 )
@@ -35,7 +34,7 @@ _IMAGES_AT_ONCE = 32
 
 def judge_as_labelled(material: EvaluationSet) -> pd.DataFrame:
     """Return the figures of every query by the labels as they are; see `rank_by_label`."""
-    return _rank(material, _label_codes(material), material.vectors[material.query_rows])
+    return _rank(material)
 
 
 def per_label(material: EvaluationSet, figures: pd.DataFrame) -> pd.DataFrame:
@@ -60,16 +59,16 @@ def judge_as_adjusted(config: EvaluationConfig, material: EvaluationSet) -> dict
     """Return the figures with `same_labels` merged and `background_labels` left out, under `adjusted`, if set."""
     if not (config.same_labels or config.background_labels):
         return {}
-    names, codes = np.unique(material.labels, return_inverse=True)
-    merged = merge_label_codes(names.tolist(), config.same_labels)[codes]
+    merged = {name: group[0] for group in config.same_labels for name in group}
     is_background = np.isin(material.labels, config.background_labels)
     kept = replace(
         material,
+        labels=np.array([merged.get(name, name) for name in material.labels.tolist()], np.str_),
         is_train=material.is_train & ~is_background,
         query_rows=material.query_rows[~is_background[material.query_rows]],
     )
     summary = {
-        **summarize(_rank(kept, merged, kept.vectors[kept.query_rows])),
+        **summarize(_rank(kept)),
         "n_queries": len(kept.query_rows),
         "same_labels": [list(group) for group in config.same_labels],
         "background_labels": list(config.background_labels),
@@ -86,13 +85,12 @@ def judge_unseen(material: EvaluationSet, trained: Sequence[str]) -> dict[str, A
     asking = replace(material, query_rows=material.query_rows[is_unseen[material.query_rows]])
     if len(asking.query_rows) == 0:
         return {}
-    codes, queries = _label_codes(material), material.vectors[asking.query_rows]
     among_unseen = replace(asking, is_train=asking.is_train & is_unseen)
     summary = {
         "n_labels": len(np.unique(material.labels[is_unseen])),
         "n_queries": len(asking.query_rows),
-        "among_unseen": summarize(_rank(among_unseen, codes, queries)),
-        "among_all": summarize(_rank(asking, codes, queries)),
+        "among_unseen": summarize(_rank(among_unseen)),
+        "among_all": summarize(_rank(asking)),
     }
     return {"unseen_labels": summary}
 
@@ -108,7 +106,7 @@ def judge_distorted(
     if len(rows) == 0:
         return {}
     queries = _embed_distorted(dataset_root, material, rows, config.seed, embedder)
-    figures = _rank(replace(material, query_rows=rows), _label_codes(material), queries)
+    figures = _rank(replace(material, query_rows=rows), queries)
     return {"distorted": {"n_queries": len(rows), **summarize(figures)}}
 
 
@@ -144,11 +142,9 @@ def _embed_distorted(
     return np.concatenate(found)
 
 
-def _label_codes(material: EvaluationSet) -> NDArray[np.int64]:
-    return np.unique(material.labels, return_inverse=True)[1].astype(np.int64)
-
-
-def _rank(material: EvaluationSet, codes: NDArray[np.int64], queries: NDArray[np.float32]) -> pd.DataFrame:
-    """Rank the training rows for `queries`, the vectors of `material.query_rows`."""
+def _rank(material: EvaluationSet, queries: NDArray[np.float32] | None = None) -> pd.DataFrame:
+    """Rank the training rows for the query rows, or for other vectors that stand for them."""
+    queries = material.vectors[material.query_rows] if queries is None else queries
+    codes = np.unique(material.labels, return_inverse=True)[1].astype(np.int64)
     queries, vectors = as_inner_products(material.space, queries, material.vectors[material.is_train])
     return rank_by_label(queries, codes[material.query_rows], vectors, codes[material.is_train])

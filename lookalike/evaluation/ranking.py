@@ -1,7 +1,5 @@
 """Rankings by the embedding under exact search: held-out images query the training images."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -71,13 +69,6 @@ def as_inner_products(
     half_squares = np.einsum("ij,ij->i", vectors, vectors)[:, None] / 2
     ones = np.ones((len(queries), 1), np.float32)
     return np.hstack([queries, ones]), np.hstack([vectors, -half_squares])
-
-
-def merge_label_codes(names: Sequence[str], groups: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """Return the code of each label name after the labels of each group have been merged."""
-    first_of = {name: group[0] for group in groups for name in group}
-    merged = [first_of.get(name, name) for name in names]
-    return np.unique(merged, return_inverse=True)[1].astype(np.int64)
 
 
 def _judge(ranked_labels: NDArray[np.int64], label: np.int64) -> tuple[float, float, float, int]:

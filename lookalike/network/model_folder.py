@@ -21,15 +21,12 @@ from lookalike.network.description import (
     FORMAT_VERSION,
     WEIGHTS_NAME,
     check_fp32,
-    fingerprint,
     read_description,
     read_tensors,
 )
 from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import FeatureLayout, Head
 from lookalike.network.preprocessing import Preprocessing
-
-__all__ = ["HeadShape", "StoredModel", "load_model", "read_description", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,6 @@ class StoredModel:
     network: EmbeddingNetwork
     preprocessing: Preprocessing
     description: dict[str, Any]
-
-    def fingerprint(self, layer: str) -> str:
-        """Digest of what decides an embedding; see `description.fingerprint`."""
-        return fingerprint(self.description, layer)
 
 
 def save_model(

@@ -34,7 +34,7 @@ from lookalike.files import write_bytes_atomic, write_json_atomic
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
 from lookalike.lsh.recall import confidence_interval
 from lookalike.lsh.space import VectorSpace
-from lookalike.network.model_folder import read_description
+from lookalike.network.description import read_description
 
 _RECALL_RANKS = (1, 10, 100)
 _LABEL_FIGURES = ("precision_at_1", "precision_at_10", "map")
