@@ -14,7 +14,7 @@ from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.labels import check_excluded_labels
 from lookalike.dataset.listing import FoundFile, Listing, list_source
 from lookalike.dataset.records import Reject
-from lookalike.dataset.split import held_out_ids
+from lookalike.dataset.split import held_out_by_folder, held_out_ids
 from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION
 from lookalike.errors import ConfigError, DatasetError
@@ -53,7 +53,8 @@ def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path, arti
     if not rows:
         raise DatasetError(_no_images(root, listing, len(listing.files) - len(kept), rejects))
     _check_failures(config.max_failure_fraction, len(rows), rejects, folder)
-    held_out = held_out_ids(rows, config.valid_fraction, config.seed)
+    by_folder = config.split == "folders"
+    held_out = held_out_by_folder(rows) if by_folder else held_out_ids(rows, config.valid_fraction, config.seed)
     if config.labels == "none" and not held_out:
         raise DatasetError(
             f"{root} holds {len(rows):,} readable images that are all the same; two different are needed"
