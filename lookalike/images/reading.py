@@ -40,7 +40,7 @@ _TRANSPOSES = {
 }
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 _PROFILE = "icc_profile"
-_SizedImage = tuple[ImageFile.ImageFile, tuple[int, int]]
+_SizedImage = tuple[Image.Image, tuple[int, int]]
 # Decoding at this size is the cheapest that still reads every byte of a JPEG.
 _VERIFY_SIZE = 1
 
@@ -76,8 +76,8 @@ def convert_image(
     is the one that is selected. Raises `ImageError` as `open_image` does.
     """
     with _explained(b"", None), quiet_pillow():
-        _check_pixels(image, max_pixels)
-        with _one_at_a_time(image):
+        _check_pixels(image.size, max_pixels)
+        with _one_at_a_time(image.size):
             image.load()
             return _upright_rgb(image, target_size)
 
@@ -140,47 +140,54 @@ def _decode_whole(data: bytes, max_pixels: int | None, target_size: int | None) 
     size = image.size
     if target_size is not None:
         image.draft(None, (target_size, target_size))
-    with _one_at_a_time(image):
+    with _one_at_a_time(image.size):
         image.load()
     return image, size
 
 
-def _open_header(data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
+def _open_header(data: bytes, max_pixels: int | None) -> Image.Image:
+    """Return an image whose pixels are not decoded yet, but for the TIFF layouts that Pillow does not read."""
     kind = image_format(data[:HEAD_BYTES])
     if kind is None:
         raise _Unreadable(f"not an image: it is {describe_content(data[:HEAD_BYTES])}")
-    # Not Image.open, which sets a limit of its own on the number of pixels.
-    image = _tiff_file(data) if kind == "TIFF" else _pillow_file(data, kind)
-    _check_pixels(image, max_pixels)
+    if kind == "TIFF":
+        return _tiff_image(data, max_pixels)
+    return _pillow_file(data, kind, max_pixels)
+
+
+def _pillow_file(data: bytes, kind: str, max_pixels: int | None) -> Image.Image:
+    if kind not in Image.OPEN:
+        Image.init()
+    # Not Image.open, which sets another limit on the number of pixels.
+    factory, _ = Image.OPEN[kind]
+    image = factory(io.BytesIO(data), "")
+    _check_pixels(image.size, max_pixels)
     return image
 
 
-def _pillow_file(data: bytes, kind: str) -> ImageFile.ImageFile:
-    if kind not in Image.OPEN:
-        Image.init()
-    factory, _ = Image.OPEN[kind]
-    return factory(io.BytesIO(data), "")
-
-
-def _tiff_file(data: bytes) -> ImageFile.ImageFile:
+def _tiff_image(data: bytes, max_pixels: int | None) -> Image.Image:
     # Only here, since few collections hold a TIFF, and this needs Pillow's whole reader of them.
     from lookalike.images import tiff_samples
 
     try:
-        tags = tiff_samples.read_tags(data)
-        is_raw, is_own = tiff_samples.is_raw_photograph(tags), tiff_samples.own_layout(data) is not None
+        is_raw, layout = tiff_samples.is_raw_photograph(tiff_samples.read_tags(data)), tiff_samples.own_layout(data)
     except Exception:
         # Damaged tags raise nearly anything; Pillow will say what it makes of them.
-        is_raw = is_own = False
+        is_raw, layout = False, None
     if is_raw:
         raise _Unreadable("not a readable image: it is a raw photograph; export it as JPEG, for example")
-    return tiff_samples.SamplesFile(io.BytesIO(data)) if is_own else _pillow_file(data, "TIFF")
+    if layout is None:
+        return _pillow_file(data, "TIFF", max_pixels)
+    size = layout.width, layout.height
+    _check_pixels(size, max_pixels)
+    with _one_at_a_time(size):
+        return tiff_samples.decode(data, layout)
 
 
 def _upright_rgb(image: Image.Image, target_size: int | None) -> Image.Image:
     """A decoded image as RGB, reduced towards `target_size`, and turned."""
     profile = image.info.get(_PROFILE)
-    with _one_at_a_time(image):
+    with _one_at_a_time(image.size):
         rgb = to_rgb(image, profile if isinstance(profile, bytes) else None)
     if target_size is not None:
         rgb = _reduced(rgb, target_size)
@@ -199,8 +206,8 @@ def _displayed(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation in _SWAPS_SIDES else size
 
 
-def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
-    width, height = image.size
+def _check_pixels(size: tuple[int, int], max_pixels: int | None) -> None:
+    width, height = size
     if max_pixels is not None and width * height > max_pixels:
         raise _Unreadable(
             f"{width} x {height} pixels are too many: at most {max_pixels / 1e6:g} megapixels are decoded "
@@ -208,8 +215,8 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
         )
 
 
-def _one_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
-    return _huge_image_lock if image.width * image.height > _HUGE_PIXELS else nullcontext()
+def _one_at_a_time(size: tuple[int, int]) -> AbstractContextManager[object]:
+    return _huge_image_lock if size[0] * size[1] > _HUGE_PIXELS else nullcontext()
 
 
 def _orientation(image: Image.Image) -> int:
