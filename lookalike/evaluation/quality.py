@@ -6,7 +6,6 @@ strongly distorted held-out images query all images, and the relevant answer is 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,8 @@ from lookalike.evaluation.ranking import (
     summarize,
 )
 from lookalike.images.reading import open_image
-from lookalike.progress import progress_bar
+from lookalike.progress import track
 from lookalike.threads import ordered_map
-
-_IMAGES_AT_ONCE = 32
 
 
 def judge_as_labelled(material: EvaluationSet) -> pd.DataFrame:
@@ -134,12 +131,8 @@ def _embed_distorted(
         image = open_image(root / material.paths[row], max_pixels=None, target_size=2 * embedder.image_size)
         return distorted(image, np.random.default_rng(number_of(material.image_ids[row], seed)))
 
-    images, found = ordered_map(distorted_image, rows), []
-    with progress_bar("distorted queries", len(rows)) as bar:
-        while batch := list(islice(images, _IMAGES_AT_ONCE)):
-            found.append(embedder.embed_many(batch))
-            bar.update(len(batch))
-    return np.concatenate(found)
+    images = track(ordered_map(distorted_image, rows), "distorted queries", len(rows))
+    return np.stack([embedder.embed(image) for image in images])
 
 
 def _rank(material: EvaluationSet, queries: NDArray[np.float32] | None = None) -> pd.DataFrame:

@@ -35,10 +35,6 @@ class FeaturePool(nn.Module):
         places = {"channels_first": (2, 3), "channels_last": (1, 2), "tokens": (1,), "vector": ()}[self.layout]
         return features.mean(dim=places, dtype=torch.float32) if places else features.float()
 
-    def extra_repr(self) -> str:
-        """Text inside the brackets of the module's printed form."""
-        return self.layout
-
 
 class SeededDropout(nn.Module):
     """Dropout with a separate random generator.

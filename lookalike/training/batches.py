@@ -42,10 +42,6 @@ class LabelledImages:
         except ImageError as cause:
             raise DatasetError(f"{cause}; it could be read earlier: build the dataset again") from cause
 
-    def pixels(self, row: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """Return the pixels (size, size, 3) of one image, without augmentation."""
-        return preprocessing.pixels(self.open(row, preprocessing.image_size))
-
 
 @dataclass
 class ImageBatches:

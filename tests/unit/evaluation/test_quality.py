@@ -71,8 +71,8 @@ class MeanBrightness:
 
     image_size = 32
 
-    def embed_many(self, images):
-        return np.array([[np.asarray(image).mean() / 255] for image in images], np.float32)
+    def embed(self, image):
+        return np.array([np.asarray(image).mean() / 255], np.float32)
 
 
 def test_distorted_queries_are_those_of_the_sample(tmp_path):

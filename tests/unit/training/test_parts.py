@@ -39,7 +39,7 @@ def test_image_batches_without_shuffling_keep_order_and_every_image(images):
     assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
     first = batches[0][0]
     assert first.dtype == torch.uint8
-    assert torch.equal(first[1].permute(1, 2, 0), torch.from_numpy(images.pixels(1, PREPROCESSING)))
+    assert torch.equal(first[1].permute(1, 2, 0), torch.from_numpy(PREPROCESSING.pixels(images.open(1, 32))))
 
 
 def test_shuffled_passes_differ_and_repeat_by_seed(images):
