@@ -5,7 +5,7 @@
 FOLDER holds JPEG images in one sub-folder per label, such as those of Caltech-101. The plain way is fastai's own:
 `vision_learner` on `ImageDataLoaders`, fp32, batch 64, frozen and then unfrozen. Ours is the stage `fine_tune`
 itself. Both start from the weights of the package, with the same images, split, epochs, batch size and rates; the
-accuracy of each is printed beside its seconds. The unfrozen stage runs for one epoch each way.
+accuracy of each is printed beside its seconds. The unfrozen phase runs for one epoch each way.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def prepare(images: Path, labels: int, per_label: int, folder: Path) -> Dataset:
 
 
 def train_plainly(dataset: Dataset, frozen_epochs: int) -> dict[str, Any]:
-    """Train with fastai as its documentation does; returns seconds and accuracy of both stages."""
+    """Train with fastai as its documentation does; returns seconds and accuracy of both phases."""
     warnings.simplefilter("ignore")
     from fastai.vision.all import ImageDataLoaders, Normalize, Resize, ResizeMethod, accuracy, vision_learner
 

@@ -95,6 +95,11 @@ class DatasetConfig(Section):
         description="Share of unreadable images above which the build fails; a file whose name says image counts, "
         "whatever it holds",
     )
+    split: Literal["random", "folders"] = Field(
+        "random",
+        description="Which images are held out; folders: those in the outermost folders called val, valid, validation, "
+        "dev, test, testing or eval",
+    )
     valid_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="Share of each label that is held out")
     seed: Seed = Field(0, description="Seed of the split, and of the synthetic images")
     synthetic_labels: int = Field(12, ge=2, le=12, description="For source `synthetic`: number of labels")
@@ -110,6 +115,8 @@ class DatasetConfig(Section):
                     f"{name} is {str(value)!r}, but source is `{self.source}`, which does not read it; "
                     f"set dataset.source to `{source}`, or leave dataset.{name} empty"
                 )
+        if self.split == "folders" and self.source != "folder":
+            raise ValueError(f"split is `folders`, which is for a folder of images, but source is `{self.source}`")
         return self
 
     @model_validator(mode="after")

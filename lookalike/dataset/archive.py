@@ -42,7 +42,7 @@ _DAMAGED = (
 
 
 class DamagedArchiveError(DatasetError):
-    """The archive's content is at fault, so another copy of it may help."""
+    """Raised if the content of an archive is at fault, so that another copy of it may help."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,8 @@ class _Member:
 
 def require_archive(path: Path) -> None:
     """Raise `DatasetError` unless `path` is a zip or tar archive, by its content and not its name."""
-    try:
+    with _explained(path, f"read {path}"):
         is_archive = zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-    except _DAMAGED as error:
-        raise DamagedArchiveError(f"{path} is damaged: {_cause(error)}") from error
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
     if not is_archive:
         with path.open("rb") as stream:
             content = describe_content(stream.read(HEAD_BYTES))
@@ -89,30 +85,30 @@ def extract_archive(archive: Path, target: Path, limits: ArchiveLimits | None = 
     temporary = temporary_beside(target)
     temporary.mkdir()
     try:
-        _unpack(archive, temporary, limits or ArchiveLimits())
-        without_outer_folders(temporary).replace(target)
-    except _DAMAGED as error:
-        raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
-    except OSError as error:
-        raise DatasetError(f"cannot unpack {archive} into {target}: {error.strerror or error}") from error
+        with _explained(archive, f"unpack {archive} into {target}"):
+            _unpack(archive, temporary, limits or ArchiveLimits())
+            without_outer_folders(temporary).replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _cause(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+@contextmanager
+def _explained(archive: Path, action: str) -> Iterator[None]:
+    """Turn whatever the readers raise for a damaged or unreadable archive into a `DatasetError` of one line."""
+    try:
+        yield
+    except _DAMAGED as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedArchiveError(f"{archive} is damaged: {cause}") from error
+    except OSError as error:
+        raise DatasetError(f"cannot {action}: {error.strerror or error}") from error
 
 
 def archived_paths(archive: Path) -> list[str]:
     """Return the paths of the files that `extract_archive` would unpack, without outer folders; raises as it does."""
     require_archive(archive)
-    try:
-        with _members(archive) as members:
-            names = [_checked_name(archive, member.name) for member in members if member.content is not None]
-    except _DAMAGED as error:
-        raise DamagedArchiveError(f"{archive} is damaged: {_cause(error)}") from error
-    except OSError as error:
-        raise DatasetError(f"cannot read {archive}: {error.strerror or error}") from error
+    with _explained(archive, f"read {archive}"), _members(archive) as members:
+        names = [_checked_name(archive, member.name) for member in members if member.content is not None]
     paths = [parts for parts in map(_visible_parts, names) if parts]
     while len({parts[0] for parts in paths}) == 1 and any(len(parts) > 2 for parts in paths):
         paths = [parts[1:] for parts in paths]

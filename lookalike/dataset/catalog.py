@@ -1,4 +1,4 @@
-"""From files to rows: every file is read, hashed and decoded once, and becomes a row or a reject."""
+"""Cataloging: every file is read, hashed and decoded once, and becomes a row or a reject."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.listing import LINK_PROBLEMS, FoundFile
 from lookalike.dataset.records import NO_LABEL
+from lookalike.dataset.split import HELD_OUT_FOLDERS, is_held_out
 from lookalike.errors import DatasetError
 from lookalike.images.formats import IMAGE_SUFFIXES
 
 # Label of images that lie above the folders that give labels.
 UNLABELLED = "unlabelled"
 
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"})
+_SPLITS = HELD_OUT_FOLDERS | {"train", "training"}
 # A year, month or day, and what cameras call their folders (100APPLE, 101_0714).
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}|\d{3}[A-Z0-9_]{5}")
 _NAMES_SHOWN = 3
@@ -46,6 +47,11 @@ def check_labels(root: Path, files: Sequence[FoundFile], config: DatasetConfig) 
     paths = [file.path for file in files if file.problem is None and _is_named_as_image(file.path)]
     if not paths:
         raise DatasetError(_no_images(root, files))
+    if config.split == "folders" and len({is_held_out(path) for path in paths}) < 2:
+        raise DatasetError(
+            f"{root}: dataset.split=folders needs images both inside and outside of outermost folders called "
+            f"{', '.join(sorted(HELD_OUT_FOLDERS))}; set dataset.split=random"
+        )
     if config.labels == "none":
         if len(paths) < 2:
             raise DatasetError(f"{root} holds a single image, {paths[0]}; at least two are needed to compare them")
@@ -95,7 +101,9 @@ def _helpful_setting(root: Path, paths: Sequence[str], config: DatasetConfig) ->
         if _are_dates(names):
             break
         if len(names) > 1 and not _are_splits(names) and _problem_of_labels(paths, candidate) is None:
-            return f"set dataset.label_level={level} if the folders {_shown(names)} are the labels"
+            has_splits = len({is_held_out(path) for path in paths}) == 2
+            keep = ", and dataset.split=folders to hold out the same images" if has_splits else ""
+            return f"set dataset.label_level={level} if the folders {_shown(names)} are the labels{keep}"
     return f"set dataset.labels=none (configs/photos.yaml), or run `lookalike index {shlex.quote(str(root))}`"
 
 

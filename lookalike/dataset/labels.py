@@ -1,4 +1,4 @@
-"""The names of labels in the configuration, compared with those that the source has."""
+"""Checks of the labels that the configuration names against those of the source."""
 
 import difflib
 from collections.abc import Collection
@@ -15,7 +15,7 @@ _MOST_NAMED = 10
 
 
 def source_labels(config: DatasetConfig, artifacts: Path) -> set[str] | None:
-    """The labels of a source, excluded ones too, from its names alone; None if it must be downloaded first.
+    """Return the labels of a source, excluded ones too, by its file names; None if it must be downloaded first.
 
     Raises `DatasetError` or `ConfigError` if the source cannot be listed.
     """

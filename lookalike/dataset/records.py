@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-# The stage that rejects files of the catalog.
-STAGE = "download_dataset"
 # Label of every image of a collection without labels.
 NO_LABEL = ""
 
@@ -22,8 +20,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Reject:
-    """One file that is not used, and why. `is_stray` says that it is no image by its name."""
+    """A file that is not used, and why; `is_stray` if its name is not that of an image."""
 
     path: str
     error: str
-    is_stray: bool
+    is_stray: bool = False

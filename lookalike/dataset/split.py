@@ -1,4 +1,4 @@
-"""The split into training and held-out images: by label, seeded, and blind to the order of files."""
+"""The split into training and held-out images: stratified by label, seeded, and independent of the order of files."""
 
 import hashlib
 import math
@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lookalike.dataset.records import Row
+
+HELD_OUT_FOLDERS = frozenset({"val", "valid", "validation", "dev", "test", "testing", "eval"})
 
 
 def held_out_ids(rows: Sequence[Row], valid_fraction: float, seed: int) -> set[str]:
@@ -27,6 +29,17 @@ def held_out_ids(rows: Sequence[Row], valid_fraction: float, seed: int) -> set[s
         unambiguous = (image_id for image_id in ids if len(labels_of_id[image_id]) == 1)
         held_out.update(_in_seeded_order(unambiguous, seed)[: _n_held_out(len(ids), valid_fraction)])
     return held_out
+
+
+def held_out_by_folder(rows: Sequence[Row]) -> set[str]:
+    """Return the image_ids of the images that lie in held-out folders only; copies of training images train."""
+    held_out = {row.image_id for row in rows if is_held_out(row.path)}
+    return held_out - {row.image_id for row in rows if not is_held_out(row.path)}
+
+
+def is_held_out(path: str) -> bool:
+    """Return whether the outermost folder of a path is named as one of held-out images, in any case."""
+    return path.partition("/")[0].lower() in HELD_OUT_FOLDERS
 
 
 def _n_held_out(n_images: int, valid_fraction: float) -> int:

@@ -1,6 +1,6 @@
 """The files of the stage's artifact: catalog.parquet, rejects.parquet and dataset.json."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.dataset.records import NO_LABEL, STAGE, Reject, Row
+from lookalike.dataset.records import NO_LABEL, Reject, Row
 from lookalike.errors import DatasetError
 from lookalike.files import read_json, replacing, write_json_atomic
 
@@ -81,8 +81,10 @@ def write_dataset(
 ) -> DatasetSummary:
     """Write the three files into `folder` and return the counts. The same input gives the same bytes."""
     summary = _summarise(rows, rejects, held_out, n_files, n_left_out)
-    _write_parquet(folder / _CATALOG, CATALOG_SCHEMA, (_catalog_record(row, held_out) for row in rows))
-    write_rejects(folder / REJECTS_NAME, rejects)
+    splits = ("valid" if row.image_id in held_out else "train" for row in rows)
+    records = ({**asdict(row), "split": split, "bytes": row.n_bytes} for row, split in zip(rows, splits, strict=True))
+    _write_parquet(folder / _CATALOG, CATALOG_SCHEMA, records)
+    write_rejects(folder, "download_dataset", rejects)
     description = {
         "format_version": FORMAT_VERSION,
         "root": root,
@@ -94,13 +96,10 @@ def write_dataset(
     return summary
 
 
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    """Write which files are not used, and why, as Parquet: path, stage, error."""
-    _write_parquet(
-        path,
-        REJECTS_SCHEMA,
-        ({"path": reject.path, "stage": STAGE, "error": reject.error} for reject in rejects),
-    )
+def write_rejects(folder: Path, stage: str, rejects: Iterable[Reject]) -> Path:
+    """Write which files a stage does not use, and why, to `rejects.parquet` (path, stage, error); return its path."""
+    _write_parquet(folder / REJECTS_NAME, REJECTS_SCHEMA, ({**asdict(reject), "stage": stage} for reject in rejects))
+    return folder / REJECTS_NAME
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -151,19 +150,7 @@ def _labels_of(rows: Sequence[Row]) -> list[str]:
     return sorted({row.label for row in rows} - {NO_LABEL})
 
 
-def _catalog_record(row: Row, held_out: set[str]) -> dict[str, object]:
-    return {
-        "image_id": row.image_id,
-        "path": row.path,
-        "label": row.label,
-        "split": "valid" if row.image_id in held_out else "train",
-        "width": row.width,
-        "height": row.height,
-        "bytes": row.n_bytes,
-    }
-
-
-def _write_parquet(path: Path, schema: pa.Schema, records: Iterable[dict[str, object]]) -> None:
+def _write_parquet(path: Path, schema: pa.Schema, records: Iterable[Mapping[str, object]]) -> None:
     table = pa.Table.from_pylist(list(records), schema=schema)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

@@ -1,4 +1,4 @@
-"""Checks on the embeddings: stored rows are those of their images, and bf16 finds the neighbors that fp32 finds."""
+"""Checks of the embeddings: stored rows belong to their images, and bf16 finds nearly the neighbors of fp32."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

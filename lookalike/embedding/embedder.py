@@ -1,6 +1,5 @@
-"""The query side: embeds single images exactly as the collection was embedded, and loads nothing else."""
+"""Embedding of single images for queries, exactly as the collection was embedded."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,13 +21,12 @@ class Embedder:
 
     def __init__(self, model_folder: Path, folder: Path, metadata: dict[str, Any]) -> None:
         self._preprocessing = Preprocessing.from_json(metadata["preprocessing"])
-        self._dim = int(metadata["dim"])
         # In the precision of the collection, in which bf16 was found to give the neighbors of fp32.
         if metadata["network"] is not None:
-            from lookalike.network.inference import CompiledNetwork, load_graph
+            from lookalike.network.inference import OpenVINORunner, load_graph
 
             graph = load_graph(folder, metadata["network"])
-            self._run: Any = CompiledNetwork(graph, metadata["precision"], many=False)
+            self._run: Any = OpenVINORunner(graph, metadata["precision"], many=False)
         else:
             from lookalike.embedding.model import EmbeddingModel
 
@@ -59,7 +57,3 @@ class Embedder:
         """Return the embedding (dim,) float32 of an RGB image."""
         vector: NDArray[np.float32] = self._run(self._preprocessing.pixels(image)[None])[0]
         return vector
-
-    def embed_many(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return the embeddings (n, dim) float32 of RGB images; (0, dim) for none."""
-        return np.array([self.embed(image) for image in images], dtype=np.float32).reshape(len(images), self._dim)

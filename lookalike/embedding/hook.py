@@ -1,4 +1,4 @@
-"""The definition of an embedding: what a forward hook on one layer, by its dotted name, receives."""
+"""The definition of an embedding: the output of one layer, by its dotted name, as a forward hook receives it."""
 
 import difflib
 import threading
@@ -25,7 +25,7 @@ class HookedNetwork(nn.Module):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self._layer = layer
-        # Of each thread its own.
+        # One per thread.
         self._outputs = threading.local()
         find_layer(network, layer).register_forward_hook(self._keep)
 

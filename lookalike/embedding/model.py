@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from lookalike.embedding.hook import HookedNetwork
 from lookalike.network.arithmetic import ResolvedPrecision, best_device, one_thread
-from lookalike.network.inference import CompiledNetwork, Graph, UnsupportedNetworkError, convert
+from lookalike.network.description import fingerprint
+from lookalike.network.embedding_network import TorchRunner
+from lookalike.network.inference import Graph, OpenVINORunner, UnsupportedNetworkError, convert
 from lookalike.network.model_folder import load_model
-from lookalike.network.network import TorchRunner
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class EmbeddingModel:
         stored = load_model(model_folder)
         self.layer = layer
         self.preprocessing = stored.preprocessing
-        self.fingerprint = stored.fingerprint(layer)
+        self.fingerprint = fingerprint(stored.description, layer)
         self._hooked = HookedNetwork(stored.network, layer)
         self.dim = int(self.reference(_example(1, self.preprocessing.image_size)).shape[1])
 
@@ -63,7 +64,7 @@ class EmbeddingModel:
         """Return what embeds a collection: torch on a GPU or if there is no graph, else OpenVINO."""
         if graph is None or _has_gpu():
             return TorchRunner(self._hooked, best_device(), precision)
-        return CompiledNetwork(graph, precision, many=True)
+        return OpenVINORunner(graph, precision, many=True)
 
 
 def _has_gpu() -> bool:

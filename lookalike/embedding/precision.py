@@ -1,4 +1,4 @@
-"""Which precision a collection is embedded in: bf16 where it is faster here and finds the neighbors of fp32."""
+"""The precision of the embeddings: bf16 where it is faster on this machine and finds the neighbors of fp32."""
 
 import logging
 import statistics
@@ -12,7 +12,7 @@ from lookalike.config.sections import EmbeddingConfig
 from lookalike.dataset.storage import Dataset
 from lookalike.embedding.checks import Bf16Check, check_bf16
 from lookalike.embedding.model import EmbeddingModel, Runner
-from lookalike.embedding.shards import read_pixels
+from lookalike.embedding.shards import read_batch
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.network.inference import Graph
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _TRIAL_IMAGES = 8
 _TRIAL_TURNS = 5
-# Less is not worth the digits.
+# Smaller gains are not worth the lower precision.
 _MIN_SPEEDUP = 1.2
 
 
@@ -61,7 +61,7 @@ def choose_runner(
     if config.precision == "bf16":
         raise EmbeddingError(
             f"with bf16 only {check.overlap:.3f} of the ten nearest neighbors are those of fp32 (at least "
-            f"{check.min_overlap} is demanded), and precision@10 falls by {check.precision_drop:.4f} (at most "
+            f"{check.min_overlap} is required), and precision@10 falls by {check.precision_drop:.4f} (at most "
             f"{check.max_precision_drop}): set embedding.precision to fp32 or auto"
         )
     logger.info("embedding: bf16 finds other neighbors than fp32 (overlap %.3f); fp32 is used", check.overlap)
@@ -88,14 +88,8 @@ def _is_faster(config: EmbeddingConfig, model: EmbeddingModel, single: Runner, h
 
 
 def _first_pixels(model: EmbeddingModel, dataset: Dataset) -> NDArray[np.uint8]:
-    rows = dataset.catalog.slice(0, _TRIAL_IMAGES)
-    found = []
-    for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True):
-        try:
-            found.append(read_pixels(dataset.root / path, image_id, model.preprocessing))
-        except ImageError:
-            continue  # It will be a reject.
-    return np.array(found)
+    pixels = read_batch(dataset.root, dataset.catalog.slice(0, _TRIAL_IMAGES), model.preprocessing)
+    return np.array([image for image in pixels if not isinstance(image, ImageError)])
 
 
 def measure_rates(single: Runner, half: Runner, pixels: NDArray[np.uint8]) -> Rates:

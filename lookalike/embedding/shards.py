@@ -1,12 +1,12 @@
-"""One shard is one unit of work: the rows in, one Parquet file out, whatever else runs beside it.
+"""Embedding of one shard: rows of the catalog in, one Parquet file out, independent of all other shards.
 
-A shard carries its own rejects and the digest of its task, so that after an interruption it is plain which
-shards are finished, and so that shards can be made in any order, by any number of processes.
+A shard stores its rejects and the digest of its task. After an interruption the finished shards can be told, and shards
+can be made in any order, by any number of processes.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lookalike.dataset.records import Reject
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
 from lookalike.errors import EmbeddingError, ImageError
@@ -25,7 +26,6 @@ from lookalike.images.reading import open_image
 from lookalike.network.arithmetic import parallel_batches
 from lookalike.network.preprocessing import Preprocessing
 
-STAGE = "embed_all"
 _TASK_KEY, _REJECTS_KEY = "lookalike.task", "lookalike.rejects"
 
 
@@ -45,12 +45,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """A finished shard: how many rows it holds, the length of their embeddings, and what could not be read."""
+    """A finished shard: its file name, how many rows it holds, and which images could not be read."""
 
     name: str
     rows: int
-    dim: int
-    rejects: tuple[dict[str, str], ...]
+    rejects: tuple[Reject, ...]
 
 
 def plan_shards(n_rows: int, shard_rows: int) -> list[Shard]:
@@ -77,8 +76,8 @@ def finished_shard(path: Path, task: str) -> ShardResult | None:
     metadata = table.schema.metadata or {}
     if metadata.get(_TASK_KEY.encode(), b"").decode() != task:
         return None
-    rejects = tuple(json.loads(metadata[_REJECTS_KEY.encode()]))
-    return ShardResult(path.name, table.num_rows, table.schema.field("embedding").type.list_size, rejects)
+    rejects = tuple(Reject(**reject) for reject in json.loads(metadata[_REJECTS_KEY.encode()]))
+    return ShardResult(path.name, table.num_rows, rejects)
 
 
 def embed_shard(
@@ -107,11 +106,12 @@ def embed_shard(
         outcomes[row] = outcome
         on_progress(1)
     kept = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
-    rejects = [_reject(rows, row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageError)]
+    results = zip(rows["path"].to_pylist(), outcomes, strict=True)
+    rejects = [Reject(path, str(outcome)) for path, outcome in results if isinstance(outcome, ImageError)]
     vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
     notes = _notes(model, run.precision, rows, rejects)
     _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
-    return ShardResult(path.name, len(kept), model.dim, tuple(rejects))
+    return ShardResult(path.name, len(kept), tuple(rejects))
 
 
 def embed_rows(
@@ -135,24 +135,21 @@ def embed_rows(
 def _embed_batch(
     run: Runner, preprocessing: Preprocessing, root: Path, rows: pa.Table
 ) -> list[NDArray[np.float32] | ImageError]:
-    pixels = [
-        _pixels_or_error(root / path, image_id, preprocessing)
-        for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True)
-    ]
+    pixels = read_batch(root, rows, preprocessing)
     readable = [image for image in pixels if not isinstance(image, ImageError)]
     vectors = iter(run(np.stack(readable)) if readable else ())
     return [image if isinstance(image, ImageError) else next(vectors) for image in pixels]
 
 
-def _pixels_or_error(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8] | ImageError:
-    try:
-        return read_pixels(path, image_id, preprocessing)
-    except ImageError as error:
-        return error
-
-
-def _reject(rows: pa.Table, row: int, error: ImageError) -> dict[str, str]:
-    return {"path": rows["path"][row].as_py(), "stage": STAGE, "error": str(error)}
+def read_batch(root: Path, rows: pa.Table, preprocessing: Preprocessing) -> list[NDArray[np.uint8] | ImageError]:
+    """Return the pixels of each row, or why they cannot be read; see `read_pixels`."""
+    pixels: list[NDArray[np.uint8] | ImageError] = []
+    for path, image_id in zip(rows["path"].to_pylist(), rows["image_id"].to_pylist(), strict=True):
+        try:
+            pixels.append(read_pixels(root / path, image_id, preprocessing))
+        except ImageError as error:
+            pixels.append(error)
+    return pixels
 
 
 def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -168,7 +165,7 @@ def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDAr
     return preprocessing.pixels(image)
 
 
-def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: list[dict[str, str]]) -> dict[str, str]:
+def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: Sequence[Reject]) -> dict[str, str]:
     """Return the metadata of a shard's file."""
     return {
         "lookalike.format_version": str(FORMAT_VERSION),
@@ -177,7 +174,7 @@ def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: list[
         "lookalike.precision": precision,
         "lookalike.image_size": str(model.preprocessing.image_size),
         _TASK_KEY: task_digest(model.fingerprint, precision, rows),
-        _REJECTS_KEY: json.dumps(rejects),
+        _REJECTS_KEY: json.dumps([asdict(reject) for reject in rejects]),
     }
 
 

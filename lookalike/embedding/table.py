@@ -17,10 +17,8 @@ from lookalike.files import read_json
 FORMAT_VERSION = 2
 SHARDS_FOLDER = "shards"
 DESCRIPTION_NAME = "embedding.json"
-REJECTS_NAME = "rejects.parquet"
 SHARD_PATTERN = "embeddings-*.parquet"
 ROW_COLUMNS = ("image_id", "path", "label", "split", "width", "height")
-REJECTS_SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("error", pa.string())])
 
 
 @dataclass(frozen=True)

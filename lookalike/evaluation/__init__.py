@@ -1,1 +1,1 @@
-"""Measures of an index and of an embedding, as functions of arrays, and their report."""
+"""Measures of an index and of an embedding, and their report."""

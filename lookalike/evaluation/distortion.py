@@ -1,7 +1,7 @@
 """Strong distortions of held-out images: a stand-in for photographs that come from elsewhere.
 
-What a collection's own images have in common, and a network can lean on without anybody noticing, is how they
-were framed, lit and stored. A distorted image shows the same thing without it.
+The images of a collection are often framed, lit and stored alike, and a network may rely on that unnoticed. A
+distorted image has the same content without these similarities.
 """
 
 import io

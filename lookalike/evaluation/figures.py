@@ -1,4 +1,4 @@
-"""Which figures a build has, and why it lacks others: by `metrics.json`, for reports and the command line."""
+"""The figures in `metrics.json` as text, and the reasons for those that are missing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +13,12 @@ _QUALITY = {
 
 
 def describe_quality(metrics: Mapping[str, Any]) -> str:
-    """Those figures of the embedding's quality that there are, on one line."""
+    """Return the figures of the quality of the embedding that exist, on one line."""
     return ", ".join(f"{text} {metrics[name]:.4f}" for name, text in _QUALITY.items() if name in metrics)
 
 
 def absences(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures that there are not, and why: `("accuracy, map", "the collection has no labels")`."""
+    """Return the missing figures by reason, such as `("accuracy, map", "the collection has no labels")`."""
     names: dict[str, list[str]] = {}
     for name, reason in metrics.get("absent", {}).items():
         names.setdefault(reason, []).append(name)

@@ -1,9 +1,7 @@
-"""How well the embedding itself ranks: held-out images query the training images, by exact search."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Rankings by the embedding under exact search: held-out images query the training images."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lookalike.evaluation.metrics import average_precision, precision_at_k
@@ -11,26 +9,8 @@ from lookalike.lsh.space import VectorSpace
 
 # Queries whose full ranking is held in memory at once.
 _QUERIES_PER_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class RankingFigures:
-    """Per-query figures, each (n_queries,) float64; `average_precision` is NaN where no answer is right."""
-
-    precision_at_1: NDArray[np.float64]
-    precision_at_10: NDArray[np.float64]
-    average_precision: NDArray[np.float64]
-    nearest_label: NDArray[np.int64]
-
-    def summary(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
-        """Means over the chosen queries (all by default); 0 where there are none."""
-        kept = np.ones(len(self.precision_at_1), bool) if chosen is None else chosen
-        average = self.average_precision[kept]
-        return {
-            "precision_at_1": _mean(self.precision_at_1[kept]),
-            "precision_at_10": _mean(self.precision_at_10[kept]),
-            "map": _mean(average[~np.isnan(average)]),
-        }
+_MEASURES = ["precision_at_1", "precision_at_10", "average_precision"]
+_FIGURE_TYPES = dict.fromkeys(_MEASURES, "float64") | {"nearest_label": "int64"}
 
 
 def rank_by_label(
@@ -38,25 +18,25 @@ def rank_by_label(
     query_labels: NDArray[np.int64],
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
-) -> RankingFigures:
-    """Rank all `vectors` (n, dim) for each of `queries` (n_queries, dim) and judge the ranks by label.
+) -> pd.DataFrame:
+    """Rank all `vectors` (n, dim) for each of `queries` (n_queries, dim) and return figures of the ranks by label.
 
-    A larger inner product means nearer: see `as_inner_products`. Labels are integer codes. Ties are
-    ranked in row order.
+    A larger inner product means nearer: see `as_inner_products`. Labels are integer codes. Ties go by row order.
+    Columns, one row per query: precision_at_1, precision_at_10, average_precision (NaN where no answer is right) and
+    nearest_label (-1 without any vector).
     """
     figures: list[tuple[float, float, float, int]] = []
     for start in range(0, len(queries), _QUERIES_PER_BLOCK):
         block = slice(start, start + _QUERIES_PER_BLOCK)
         order = np.argsort(-(queries[block] @ vectors.T), axis=1, kind="stable")
-        ranked = labels[order]
-        figures.extend(_judge(row, label) for row, label in zip(ranked, query_labels[block], strict=True))
-    columns = list(zip(*figures, strict=True)) if figures else [(), (), (), ()]
-    return RankingFigures(
-        precision_at_1=np.array(columns[0], np.float64),
-        precision_at_10=np.array(columns[1], np.float64),
-        average_precision=np.array(columns[2], np.float64),
-        nearest_label=np.array(columns[3], np.int64),
-    )
+        figures.extend(_judge(row, label) for row, label in zip(labels[order], query_labels[block], strict=True))
+    return pd.DataFrame(figures, columns=list(_FIGURE_TYPES)).astype(_FIGURE_TYPES)
+
+
+def summarize(figures: pd.DataFrame) -> dict[str, float]:
+    """Return precision_at_1, precision_at_10 and map: the means of `rank_by_label` over the queries, 0 without any."""
+    means = figures[_MEASURES].mean().fillna(0).round(6).tolist()
+    return dict(zip(("precision_at_1", "precision_at_10", "map"), means, strict=True))
 
 
 def copy_ranks(
@@ -78,7 +58,7 @@ def copy_ranks(
 def as_inner_products(
     space: VectorSpace, queries: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Queries and vectors in a form whose inner product grows as the distance of `space` shrinks.
+    """Return queries and vectors in a form whose inner product grows as the distance of `space` shrinks.
 
     Cosine: centred, of unit length (zero vectors stay zero). Euclidean: centred, with one more
     component, since |q - v|^2 orders vectors as |v|^2 / 2 - q . v does.
@@ -89,13 +69,6 @@ def as_inner_products(
     half_squares = np.einsum("ij,ij->i", vectors, vectors)[:, None] / 2
     ones = np.ones((len(queries), 1), np.float32)
     return np.hstack([queries, ones]), np.hstack([vectors, -half_squares])
-
-
-def merge_label_codes(names: Sequence[str], groups: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """For each label name its code after every group of `groups` has become one label."""
-    first_of = {name: group[0] for group in groups for name in group}
-    merged = [first_of.get(name, name) for name in names]
-    return np.unique(merged, return_inverse=True)[1].astype(np.int64)
 
 
 def _judge(ranked_labels: NDArray[np.int64], label: np.int64) -> tuple[float, float, float, int]:
@@ -109,7 +82,3 @@ def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms[norms == 0] = 1
     scaled: NDArray[np.float32] = vectors / norms
     return scaled
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return round(float(np.mean(values)), 6) if len(values) else 0.0

@@ -1,4 +1,4 @@
-"""How much of the exact answer an engine finds, and how long it takes, one query at a time."""
+"""Recall and latency of an engine, one query at a time."""
 
 import time
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import EmbeddingError
-from lookalike.evaluation.metrics import recall_at_k
 from lookalike.lsh import Neighbors, VectorIndex
+from lookalike.lsh.recall import recall_at_k, without_row
 from lookalike.lsh.space import VectorSpace
 
 _WARM_UP_QUERIES = 3
@@ -17,7 +17,7 @@ _WARM_UP_QUERIES = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """One engine's answers to all queries, in their order, with the seconds that each took."""
+    """The answers of an engine to all queries, in their order, and the seconds of each."""
 
     neighbors: list[Neighbors]
     seconds: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Answers:
 
 
 def ask_one_by_one(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Answers:
-    """Put `queries` (n, dim) to `index` one at a time, and time each; a few go ahead unmeasured."""
+    """Return the answers to `queries` (n, dim), asked one at a time and timed after a few untimed ones."""
     for query in queries[:_WARM_UP_QUERIES]:
         index.query(query, k)
     neighbors: list[Neighbors] = []
@@ -42,14 +42,6 @@ def ask_one_by_one(index: VectorIndex, queries: NDArray[np.float32], k: int) -> 
     return Answers(neighbors, seconds)
 
 
-def without_itself(answer: Neighbors, own_id: int) -> NDArray[np.int64]:
-    """The ids of an answer, nearest first, without the query's own; refuses an engine that repeats an id."""
-    if len(np.unique(answer.ids)) != len(answer.ids):
-        raise EmbeddingError("an engine returned the same id twice in one answer; its recall cannot be trusted")
-    others: NDArray[np.int64] = answer.ids[answer.ids != own_id]
-    return others
-
-
 def recalls(
     found: Sequence[Neighbors],
     truth: Sequence[Neighbors],
@@ -58,19 +50,22 @@ def recalls(
     space: VectorSpace,
     k: int,
 ) -> NDArray[np.float64]:
-    """recall_at_k of each query, the query itself excluded; (n_queries,) float64.
+    """Return recall_at_k of each query, the query itself excluded; (n_queries,) float64.
 
-    `found` and `truth` hold at least k + 1 answers per query, where the collection has them, since
-    the query itself is one. The engines' own distances are not trusted: they are computed again.
+    `found` and `truth` hold at least k + 1 answers per query, where the collection has them, since the query itself
+    is one. The engines' own distances are not trusted: they are computed again. EmbeddingError if an engine repeats
+    an id in an answer.
     """
     values = np.zeros(len(own_ids))
     for position, own_id in enumerate(own_ids):
         query = space.prepare(vectors[own_id])
-        true_ids = without_itself(truth[position], own_id)[:k]
-        found_ids = without_itself(found[position], own_id)[:k]
-        values[position] = recall_at_k(
-            space.distances(vectors[found_ids], query).astype(np.float64),
-            space.distances(vectors[true_ids], query).astype(np.float64),
-            k,
-        )
+        found_ids, true_ids = (without_row(_checked(answers[position]), own_id, k).ids for answers in (found, truth))
+        found_distances, true_distances = (space.distances(vectors[ids], query) for ids in (found_ids, true_ids))
+        values[position] = recall_at_k(found_distances, true_distances, k)
     return values
+
+
+def _checked(answer: Neighbors) -> Neighbors:
+    if len(np.unique(answer.ids)) != len(answer.ids):
+        raise EmbeddingError("an engine returned the same id twice in one answer; its recall cannot be trusted")
+    return answer

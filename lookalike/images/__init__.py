@@ -1,1 +1,1 @@
-"""From a file, bytes or pixels to an 8-bit RGB image."""
+"""Reading of image files, bytes and Pillow images as 8-bit RGB."""

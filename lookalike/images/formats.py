@@ -1,34 +1,26 @@
-"""What a file holds, told from its first bytes: the image formats that are decoded, and plain names for the rest.
+"""Detection of file formats by their first bytes: the image formats that are decoded, and names for others.
 
-Only a format recognised here is handed to Pillow, and only that format's decoder sees the bytes. So
-a file never reaches a decoder that starts other programs (EPS) or that nobody needs.
+Only formats recognised here are handed to Pillow, and only to the decoder of that format. So a file never reaches a
+decoder that starts other programs (EPS) or that nobody needs.
 """
 
+import codecs
 from pathlib import PurePosixPath
 
 HEAD_BYTES = 512
+_Signatures = tuple[tuple[int, tuple[bytes, ...], str], ...]
 
-# (offset, signature, Pillow's name of the format)
-_IMAGE_SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"GIF87a", "GIF"),
-    (0, b"GIF89a", "GIF"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"II+\x00", "TIFF"),
-    (0, b"MM\x00+", "TIFF"),
-    (0, b"BM", "BMP"),
-    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG2000"),
-    (0, b"qoif", "QOI"),
-    (0, b"P1", "PPM"),
-    (0, b"P2", "PPM"),
-    (0, b"P3", "PPM"),
-    (0, b"P4", "PPM"),
-    (0, b"P5", "PPM"),
-    (0, b"P6", "PPM"),
+# (offset, signatures, Pillow's name of the format)
+_IMAGE_SIGNATURES: _Signatures = (
+    (0, (b"\xff\xd8\xff",), "JPEG"),
+    (0, (b"\x89PNG\r\n\x1a\n",), "PNG"),
+    (0, (b"GIF87a", b"GIF89a"), "GIF"),
+    (8, (b"WEBP",), "WEBP"),
+    (0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), "TIFF"),
+    (0, (b"BM",), "BMP"),
+    (0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), "JPEG2000"),
+    (0, (b"qoif",), "QOI"),
+    (0, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), "PPM"),
 )
 _READABLE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib"}
@@ -46,42 +38,32 @@ _OTHER_IMAGE_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = _READABLE_SUFFIXES | _RAW_SUFFIXES | _OTHER_IMAGE_SUFFIXES
 READABLE_FORMATS = "JPEG, PNG, GIF, WebP, TIFF, BMP, AVIF, JPEG 2000, QOI and PPM"
 
-_RAW_PHOTOGRAPH = "a raw photograph"
-_OTHER_SIGNATURES = (
-    (0, b"version https://git-lfs", "a Git LFS pointer instead of the file (run `git lfs pull`)"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"8BPS", "a Photoshop file"),
-    (0, b"%!PS", "a PostScript file"),
-    (0, b"\x00\x00\x01\x00", "an icon file"),
-    (0, b"\x00\x05\x16\x07", "the notes that macOS keeps beside a file"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "a JPEG XL image"),
-    (0, b"II\xbc\x01", "a JPEG XR image"),
-    (0, b"v/1\x01", "an OpenEXR image"),
-    (0, b"#?RADIANCE", "a Radiance HDR image"),
+_OTHER_SIGNATURES: _Signatures = (
+    (0, (b"version https://git-lfs",), "a Git LFS pointer instead of the file (run `git lfs pull`)"),
+    (0, (b"%PDF",), "a PDF document"),
+    (0, (b"PK\x03\x04",), "a ZIP archive"),
+    (0, (b"\x1f\x8b",), "a gzip archive"),
+    (0, (b"8BPS",), "a Photoshop file"),
+    (0, (b"%!PS",), "a PostScript file"),
+    (0, (b"\x00\x00\x01\x00",), "an icon file"),
+    (0, (b"\x00\x05\x16\x07",), "the notes that macOS keeps beside a file"),
+    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"), "a JPEG XL image"),
+    (0, (b"II\xbc\x01",), "a JPEG XR image"),
+    (0, (b"v/1\x01",), "an OpenEXR image"),
+    (0, (b"#?RADIANCE",), "a Radiance HDR image"),
     # Canon's raw files begin like a TIFF.
-    (0, b"II*\x00\x10\x00\x00\x00CR\x02", _RAW_PHOTOGRAPH),
-    (4, b"ftypcrx", _RAW_PHOTOGRAPH),
-    (0, b"FUJIFILMCCD-RAW", _RAW_PHOTOGRAPH),
-    (0, b"IIU\x00", _RAW_PHOTOGRAPH),
-    (0, b"IIRO", _RAW_PHOTOGRAPH),
-    (0, b"IIRS", _RAW_PHOTOGRAPH),
-    (0, b"MMOR", _RAW_PHOTOGRAPH),
-    (0, b"FOVb", _RAW_PHOTOGRAPH),
-    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, (b"II*\x00\x10\x00\x00\x00CR\x02", b"FUJIFILMCCD-RAW"), "a raw photograph"),
+    (0, (b"IIU\x00", b"IIRO", b"IIRS", b"MMOR", b"FOVb"), "a raw photograph"),
+    (4, (b"ftypcrx",), "a raw photograph"),
+    (0, (b"\x1aE\xdf\xa3",), "a video"),
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 # Of the general brands mif1 and msf1 too: what is not AVIF there is HEIC in practice.
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
-_MARKUP = (
-    (b"<!doctype html", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<head", "an HTML page"),
-    (b"<body", "an HTML page"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML file"),
+_MARKUP: _Signatures = (
+    (0, (b"<!doctype html", b"<html", b"<head", b"<body"), "an HTML page"),
+    (0, (b"<svg",), "an SVG drawing"),
+    (0, (b"<?xml",), "an XML file"),
 )
 
 
@@ -92,19 +74,14 @@ def is_named_as_image(path: str) -> bool:
 
 
 def image_format(head: bytes) -> str | None:
-    """Pillow's name of the image format that `head`, a file's first bytes, announces; None if it is no image."""
+    """Return Pillow's name of the image format of a file by its first bytes, or None if it is no readable image."""
     if _AVIF_BRANDS & _brands(head):
         return "AVIF"
-    if _name_of_signature(head) is not None:
-        return None
-    for offset, signature, name in _IMAGE_SIGNATURES:
-        if head.startswith(signature, offset):
-            return name
-    return None
+    return None if _name(head, _OTHER_SIGNATURES) else _name(head, _IMAGE_SIGNATURES)
 
 
 def describe_content(head: bytes) -> str:
-    """What a file that is no readable image seems to be, for a message: "an HTML page", "text", "empty (0 bytes)"."""
+    """Return what a file seems to be by its first bytes, for a message: "an HTML page", "text", "empty (0 bytes)"."""
     if not head:
         return "empty (0 bytes)"
     image = image_format(head)
@@ -112,7 +89,9 @@ def describe_content(head: bytes) -> str:
         return f"a {image} image"
     if not any(head):
         return "nothing but zero bytes"
-    return _name_of_signature(head) or _describe_media(head) or _describe_text(head) or "of an unknown binary format"
+    return (
+        _name(head, _OTHER_SIGNATURES) or _describe_media(head) or _describe_text(head) or "of an unknown binary format"
+    )
 
 
 def is_html(head: bytes) -> bool:
@@ -120,8 +99,8 @@ def is_html(head: bytes) -> bool:
     return _describe_text(head) == "an HTML page"
 
 
-def _name_of_signature(head: bytes) -> str | None:
-    return next((name for offset, signature, name in _OTHER_SIGNATURES if head.startswith(signature, offset)), None)
+def _name(head: bytes, signatures: _Signatures) -> str | None:
+    return next((name for offset, beginnings, name in signatures if head.startswith(beginnings, offset)), None)
 
 
 def _brands(head: bytes) -> frozenset[bytes]:
@@ -141,23 +120,16 @@ def _describe_media(head: bytes) -> str | None:
 
 def _describe_text(head: bytes) -> str | None:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for opening, name in _MARKUP:
-        if start.startswith(opening):
-            return "an SVG drawing" if name == "an XML file" and b"<svg" in start else name
-    return "text" if _looks_like_text(head) else None
+    markup = _name(start, _MARKUP)
+    if markup == "an XML file" and b"<svg" in start:
+        return "an SVG drawing"
+    return markup or ("text" if _looks_like_text(head) else None)
 
 
 def _looks_like_text(head: bytes) -> bool:
-    if b"\x00" in head:
-        return False
-    # The last character may have been cut in two.
-    decodable = any(_decodes(head[: len(head) - cut]) for cut in range(4))
-    return decodable and not any(byte < 9 for byte in head)
-
-
-def _decodes(data: bytes) -> bool:
     try:
-        data.decode()
+        # Not bytes.decode: the last character may have been cut in two.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
-    return True
+    return min(head) >= ord("\t")

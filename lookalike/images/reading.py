@@ -1,14 +1,13 @@
 """Reading one image, from a file, from bytes or from Pillow, without trusting it.
 
-`open_image` gives pixels that are ready for a network, `convert_image` the same for an image that
-Pillow has opened, `probe_image` the size alone (header only), `verify_image` the size after decoding
-everything. All raise `ImageError` with the cause in one line.
+`open_image` gives pixels that are ready for a network, `convert_image` the same for an image that Pillow has opened,
+and `verify_image` the size, after decoding everything. All raise `ImageError` with the cause in one line.
 """
 
 import io
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -41,7 +40,7 @@ _TRANSPOSES = {
 }
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 _PROFILE = "icc_profile"
-_SizedImage = tuple[ImageFile.ImageFile, tuple[int, int]]
+_SizedImage = tuple[Image.Image, tuple[int, int]]
 # Decoding at this size is the cheapest that still reads every byte of a JPEG.
 _VERIFY_SIZE = 1
 
@@ -77,14 +76,14 @@ def convert_image(
     is the one that is selected. Raises `ImageError` as `open_image` does.
     """
     with _explained(b"", None), quiet_pillow():
-        _check_pixels(image, max_pixels)
-        with _one_at_a_time(image):
+        _check_pixels(image.size, max_pixels)
+        with _one_at_a_time(image.size):
             image.load()
             return _upright_rgb(image, target_size)
 
 
 def file_behind(image: Image.Image) -> bytes | None:
-    """The bytes of the file that an image of Pillow's still has to be decoded from, or None.
+    """Return the bytes of the file from which a Pillow image has yet to be decoded, or None.
 
     Decoding them here gives what the file itself gives, to the last bit: Pillow would decode a JPEG
     at its full size, `open_image` at the scale that is needed.
@@ -112,17 +111,6 @@ def verify_image(
         return _displayed(size, _orientation(image))
 
 
-def probe_image(
-    source: Path | bytes, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None
-) -> tuple[int, int]:
-    """Return (width, height) as displayed, from the header alone; raises `ImageError` if that is unreadable."""
-    with _explained(source, name), quiet_pillow():
-        data = _bytes_of(source)
-        image, size = _or_without_metadata(data, lambda data: _sized(_open_header(data, max_pixels)))
-        # Pillow already swaps the sides of a rotated TIFF when it reads the header.
-        return _displayed(size, 1 if image.format == "TIFF" else _orientation(image))
-
-
 def read_image_file(path: Path) -> bytes:
     """Return the bytes of a file that may be an image; raises `ImageError` for folders, devices and huge files."""
     with _explained(b"", None):
@@ -130,55 +118,9 @@ def read_image_file(path: Path) -> bytes:
 
 
 def _decode(data: bytes, max_pixels: int | None, target_size: int | None) -> _SizedImage:
-    """The decoded image, and its size before any scaling."""
-
-    def read(data: bytes) -> _SizedImage:
-        image, size = _sized(_open_header(data, max_pixels))
-        if target_size is not None:
-            image.draft(None, (target_size, target_size))
-        with _one_at_a_time(image):
-            image.load()
-        return image, size
-
-    return _or_without_metadata(data, read)
-
-
-def _open_header(data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
-    kind = image_format(data[:HEAD_BYTES])
-    if kind is None:
-        raise _Unreadable(f"not an image: it is {describe_content(data[:HEAD_BYTES])}")
-    # Not Image.open, which sets a limit of its own on the number of pixels.
-    image = _tiff_file(data) if kind == "TIFF" else _pillow_file(data, kind)
-    _check_pixels(image, max_pixels)
-    return image
-
-
-def _pillow_file(data: bytes, kind: str) -> ImageFile.ImageFile:
-    if kind not in Image.OPEN:
-        Image.init()
-    factory, _ = Image.OPEN[kind]
-    return factory(io.BytesIO(data), "")
-
-
-def _tiff_file(data: bytes) -> ImageFile.ImageFile:
-    # Only here, since few collections hold a TIFF, and this needs Pillow's whole reader of them.
-    from lookalike.images import tiff_samples
-
+    """Return the decoded image and its size before scaling; of a PNG with unreadable metadata, the pixels alone."""
     try:
-        tags = tiff_samples.read_tags(data)
-        is_raw, is_own = tiff_samples.is_raw_photograph(tags), tiff_samples.own_layout(data) is not None
-    except Exception:
-        # Damaged tags raise nearly anything; Pillow will say what it makes of them.
-        is_raw = is_own = False
-    if is_raw:
-        raise _Unreadable("not a readable image: it is a raw photograph; export it as JPEG, for example")
-    return tiff_samples.SamplesFile(io.BytesIO(data)) if is_own else _pillow_file(data, "TIFF")
-
-
-def _or_without_metadata(data: bytes, read: Callable[[bytes], _SizedImage]) -> _SizedImage:
-    """What `read` makes of `data`, or of its pixels alone where a PNG's metadata are in the way."""
-    try:
-        return read(data)
+        return _decode_whole(data, max_pixels, target_size)
     except _Unreadable:
         raise
     except Exception:
@@ -187,16 +129,65 @@ def _or_without_metadata(data: bytes, read: Callable[[bytes], _SizedImage]) -> _
         if len(pixels) == len(data):
             raise
         with suppress(Exception):
-            image, size = read(pixels)
+            image, size = _decode_whole(pixels, max_pixels, target_size)
             image.info[_PROFILE] = png_metadata.color_profile(data, MAX_PROFILE_BYTES)
             return image, size
         raise
 
 
+def _decode_whole(data: bytes, max_pixels: int | None, target_size: int | None) -> _SizedImage:
+    image = _open_header(data, max_pixels)
+    size = image.size
+    if target_size is not None:
+        image.draft(None, (target_size, target_size))
+    with _one_at_a_time(image.size):
+        image.load()
+    return image, size
+
+
+def _open_header(data: bytes, max_pixels: int | None) -> Image.Image:
+    """Return an image whose pixels are not decoded yet, but for the TIFF layouts that Pillow does not read."""
+    kind = image_format(data[:HEAD_BYTES])
+    if kind is None:
+        raise _Unreadable(f"not an image: it is {describe_content(data[:HEAD_BYTES])}")
+    if kind == "TIFF":
+        return _tiff_image(data, max_pixels)
+    return _pillow_file(data, kind, max_pixels)
+
+
+def _pillow_file(data: bytes, kind: str, max_pixels: int | None) -> Image.Image:
+    if kind not in Image.OPEN:
+        Image.init()
+    # Not Image.open, which sets another limit on the number of pixels.
+    factory, _ = Image.OPEN[kind]
+    image = factory(io.BytesIO(data), "")
+    _check_pixels(image.size, max_pixels)
+    return image
+
+
+def _tiff_image(data: bytes, max_pixels: int | None) -> Image.Image:
+    # Only here, since few collections hold a TIFF, and this needs Pillow's whole reader of them.
+    from lookalike.images import tiff_samples
+
+    try:
+        is_raw, layout = tiff_samples.is_raw_photograph(tiff_samples.read_tags(data)), tiff_samples.own_layout(data)
+    except Exception:
+        # Damaged tags raise nearly anything; Pillow will say what it makes of them.
+        is_raw, layout = False, None
+    if is_raw:
+        raise _Unreadable("not a readable image: it is a raw photograph; export it as JPEG, for example")
+    if layout is None:
+        return _pillow_file(data, "TIFF", max_pixels)
+    size = layout.width, layout.height
+    _check_pixels(size, max_pixels)
+    with _one_at_a_time(size):
+        return tiff_samples.decode(data, layout)
+
+
 def _upright_rgb(image: Image.Image, target_size: int | None) -> Image.Image:
     """A decoded image as RGB, reduced towards `target_size`, and turned."""
     profile = image.info.get(_PROFILE)
-    with _one_at_a_time(image):
+    with _one_at_a_time(image.size):
         rgb = to_rgb(image, profile if isinstance(profile, bytes) else None)
     if target_size is not None:
         rgb = _reduced(rgb, target_size)
@@ -211,16 +202,12 @@ def _reduced(image: Image.Image, target_size: int) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _sized(image: ImageFile.ImageFile) -> _SizedImage:
-    return image, image.size
-
-
 def _displayed(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation in _SWAPS_SIDES else size
 
 
-def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
-    width, height = image.size
+def _check_pixels(size: tuple[int, int], max_pixels: int | None) -> None:
+    width, height = size
     if max_pixels is not None and width * height > max_pixels:
         raise _Unreadable(
             f"{width} x {height} pixels are too many: at most {max_pixels / 1e6:g} megapixels are decoded "
@@ -228,8 +215,8 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
         )
 
 
-def _one_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
-    return _huge_image_lock if image.width * image.height > _HUGE_PIXELS else nullcontext()
+def _one_at_a_time(size: tuple[int, int]) -> AbstractContextManager[object]:
+    return _huge_image_lock if size[0] * size[1] > _HUGE_PIXELS else nullcontext()
 
 
 def _orientation(image: Image.Image) -> int:

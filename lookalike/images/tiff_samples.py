@@ -1,7 +1,7 @@
 """TIFF layouts that Pillow refuses or misreads: deep samples in separate planes, floating point, 32 bits, odd channels.
 
-Pillow unpacks their bytes all the same, whatever the compression, if each row of samples is declared
-to be a row of 8-bit grey. The bytes become numbers here, and the numbers an ordinary image.
+Pillow decompresses them if each row of samples is declared as a row of 8-bit grey. The bytes are then converted to
+numbers here, and the numbers to an ordinary image.
 """
 
 import io
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from lookalike.images.modes import to_eight_bits, value_range
@@ -80,31 +80,26 @@ class Layout:
         return _COLOR_MODES[self.photometric]
 
 
-class SamplesFile(ImageFile.ImageFile):
-    """A TIFF file of such a layout as Pillow image: its header when it is opened, its pixels when they are loaded."""
+def decode(data: bytes, layout: Layout) -> Image.Image:
+    """Return the samples as an 8-bit image with its colour profile and orientation; channels beyond alpha are left out.
 
-    format = "TIFF samples"
-
-    def _open(self) -> None:
-        self._data = self.fp.read() if self.fp else b""
-        layout = own_layout(self._data)
-        if layout is None:
-            raise SyntaxError("not such a layout")
-        self._layout = layout
-        self._size = (layout.width, layout.height)
-        self._mode = layout.color_mode + "A" * layout.has_alpha
-        self.info["icc_profile"] = layout.tags.get(_PROFILE)
-        exif = Image.Exif()
-        exif[_ORIENTATION] = layout.tags.get(_ORIENTATION, 1)
-        self.info["exif"] = exif.tobytes()
-        self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, None)]
-
-    def load(self) -> Any:
-        """Decode the pixels, once."""
-        if self.tile:
-            self.tile = []
-            self.im = _decode(self._data, self._layout, self.mode).im
-        return super().load()
+    Raises nearly anything if the file is damaged, MemoryError if it is too large.
+    """
+    mode = layout.color_mode + "A" * layout.has_alpha
+    channels = _channels(data, layout, len(mode))
+    colors, alpha = channels[: len(layout.color_mode)], channels[len(layout.color_mode) :]
+    # A common range, since separate ones would change the colours.
+    black, white = value_range(*colors)
+    if layout.photometric == _WHITE_IS_ZERO:
+        black, white = white, black
+    values = [to_eight_bits(channel, black, white) for channel in colors]
+    values += [to_eight_bits(channel, *value_range(channel)) for channel in alpha]
+    bands = [Image.fromarray(channel) for channel in values]
+    image = Image.merge(mode, bands) if len(bands) > 1 else bands[0]
+    exif = Image.Exif()
+    exif[_ORIENTATION] = layout.tags.get(_ORIENTATION, 1)
+    image.info |= {"icc_profile": layout.tags.get(_PROFILE), "exif": exif.tobytes()}
+    return image
 
 
 def read_tags(data: bytes) -> ImageFileDirectory_v2:
@@ -143,20 +138,6 @@ def own_layout(data: bytes) -> Layout | None:
 def _numbers(tags: ImageFileDirectory_v2, tag: int, default: int) -> tuple[int, ...]:
     value = tags.get(tag, default)
     return tuple(int(number) for number in value) if isinstance(value, tuple) else (int(value),)
-
-
-def _decode(data: bytes, layout: Layout, mode: str) -> Image.Image:
-    """The samples as 8-bit image; channels beyond the mode's are left out."""
-    channels = _channels(data, layout, len(mode))
-    colors, alpha = channels[: len(layout.color_mode)], channels[len(layout.color_mode) :]
-    # One range for all colours, which would change against each other else.
-    black, white = value_range(*colors)
-    if layout.photometric == _WHITE_IS_ZERO:
-        black, white = white, black
-    values = [to_eight_bits(channel, black, white) for channel in colors]
-    values += [to_eight_bits(channel, *value_range(channel)) for channel in alpha]
-    bands = [Image.fromarray(channel) for channel in values]
-    return Image.merge(mode, bands) if len(bands) > 1 else bands[0]
 
 
 def _channels(data: bytes, layout: Layout, count: int) -> "list[NDArray[Any]]":

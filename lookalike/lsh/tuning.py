@@ -27,6 +27,7 @@ from lookalike.lsh.hyperplanes import (
     hash_rows,
 )
 from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
 from lookalike.lsh.space import VectorSpace, mean_of_rows
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
 from lookalike.lsh.tables import BucketCounts, bucket_counts
@@ -117,23 +118,6 @@ def tune_lsh(
     return _confirmed(plan, sample, space, target_recall, k, seed, all_probes)
 
 
-def recall_at_k(truth: list[Neighbors], answers: list[Neighbors]) -> Float64Array:
-    """For each query the share of its true neighbors that was found; one as near as the farthest true one counts."""
-    shares = np.ones(len(truth))
-    for number, (true, answer) in enumerate(zip(truth, answers, strict=True)):
-        if len(true):
-            hits = int(np.count_nonzero(answer.distances[: len(true)] <= true.distances[-1]))
-            shares[number] = min(hits, len(true)) / len(true)
-    return shares
-
-
-def lower_confidence_bound(shares: Float64Array) -> float:
-    """Lower end of the two-sided 95 % confidence interval of the mean (normal approximation)."""
-    if len(shares) < 2:
-        return float(shares.mean())
-    return float(shares.mean() - 1.96 * shares.std(ddof=1) / np.sqrt(len(shares)))
-
-
 def _choices(name: str, given: int | None, otherwise: tuple[int, ...], highest: int | None) -> tuple[int, ...]:
     return otherwise if given is None else (checked_int(name, given, 1, highest),)
 
@@ -161,13 +145,8 @@ def _draw_sample(
 ) -> _Sample:
     chosen = np.sort(np.random.default_rng(seed).choice(query_rows, min(n_queries, len(query_rows)), replace=False))
     answers = ExactIndex.build(rows, metric=space.metric, mean=space.mean).query_batch(rows[chosen], k + 1)
-    return _Sample(rows, chosen, _without_themselves(answers, chosen, k))
-
-
-def _without_themselves(answers: list[Neighbors], rows: Int64Array, k: int) -> list[Neighbors]:
-    """Answers of k + 1 without the query's own row, or, if many equal ones pushed that out, without the last."""
-    kept = [np.flatnonzero(answer.ids != row)[:k] for answer, row in zip(answers, rows, strict=True)]
-    return [Neighbors(a.ids[some], a.distances[some], a.candidates) for a, some in zip(answers, kept, strict=True)]
+    truth = [without_row(answer, row, k) for answer, row in zip(answers, chosen, strict=True)]
+    return _Sample(rows, chosen, truth)
 
 
 def _cheapest_plan(
@@ -272,10 +251,10 @@ def _confirmed(
 
     def measured(probes: int, rerank: int) -> tuple[LSHParams, bool]:
         index.rerank = rerank
-        answers = _without_themselves(index.query_batch(queries, k + 1, probes=probes), sample.chosen, k)
-        shares = recall_at_k(sample.truth, answers)
-        params = LSHParams(plan.n_bits, plan.n_tables, probes, rerank, float(shares.mean()))
-        return params, lower_confidence_bound(shares) >= target_recall
+        answers = zip(index.query_batch(queries, k + 1, probes=probes), sample.chosen, sample.truth, strict=True)
+        shares = [recall_at_k(without_row(found, row, k).distances, true.distances, k) for found, row, true in answers]
+        params = LSHParams(plan.n_bits, plan.n_tables, probes, rerank, float(np.mean(shares)))
+        return params, confidence_interval(np.array(shares))[0] >= target_recall
 
     largest = _RERANK_CHOICES[-1]
     for probes in [choice for choice in all_probes if choice >= plan.probes]:

@@ -1,9 +1,9 @@
-"""The network: an ImageNet body by name, a head of our own, and everything that rebuilds it elsewhere.
+"""The network: an ImageNet body by name, a trained head, and its storage.
 
-`backbones` builds a body by name, `weights` finds its initial tensors, `head` holds the layers that learn
-the collection's classes, `model_folder` saves and loads the whole, `preprocessing` turns an image into the input,
+`backbones` builds a body by name, `weights` finds its initial tensors, `head` holds the layers trained on the
+classes of the collection, `model_folder` saves and loads the whole, `preprocessing` turns an image into the input,
 `inference` converts a network for OpenVINO, with which queries need no torch, and `arithmetic` chooses precision,
 device and memory behavior for torch.
 
-Importing this package is free; its modules `head`, `network`, `model_folder` and `arithmetic` import torch.
+Importing this package is free; its modules `head`, `embedding_network`, `model_folder` and `arithmetic` import torch.
 """

@@ -1,4 +1,4 @@
-"""How the numbers are crunched: device, precision, threads, and what the C library does with freed memory."""
+"""Device, precision, threads and memory behavior of torch."""
 
 import ctypes
 import logging
@@ -65,7 +65,7 @@ def own_random_state() -> Iterator[None]:
 
 @contextmanager
 def own_torch_state(seed: int) -> Iterator[None]:
-    """Within the block torch learns in fp32 from random numbers of `seed`, whatever autocast or gradient mode is on."""
+    """Within the block torch trains in fp32 with random numbers of `seed`, whatever autocast or gradient mode is on."""
     with (
         own_random_state(),
         torch.inference_mode(mode=False),
@@ -97,7 +97,7 @@ def parallel_batches(
 ) -> Iterator[Result]:
     """Yield `function(batch)` for each batch, in order: several batches at once, each on one thread.
 
-    `function` decodes its images and runs the network. One batch per core needs no meeting of threads at every
+    `function` decodes its images and runs the network. With one batch per core, threads need not synchronize at every
     layer, which is faster than one batch on all cores, and much faster when the cores are busy with other work.
     """
     count = resolve_workers(workers)
@@ -116,10 +116,10 @@ def _use_one_thread() -> None:
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory instead of giving it back to the kernel; False where that is not possible.
 
-    This holds for the whole process and for good: glibc knows no other scope, and does not tell the setting before.
+    The setting is that of the whole process and cannot be undone: glibc does not report the earlier one.
 
-    A forward pass frees and asks for the same large blocks over and over; by default each of them is mapped,
-    zeroed page by page and unmapped again, which cost half of the time of a pass in one measurement.
+    A forward pass allocates and frees the same large blocks repeatedly. By default each of them is mapped, zeroed page
+    by page and unmapped again, which took half of the time of a pass in one measurement.
     """
     if os.name != "posix":
         return False

@@ -1,7 +1,7 @@
 """Bodies by name: any network of torchvision or timm, without its pooling and its classifier.
 
 A plain name is looked up in torchvision first, then in timm; `torchvision:NAME` and `timm:NAME` choose one, and
-`python:package.module.function` names a function of the user's own that returns the body.
+`python:package.module.function` names a function of the user's that returns the body.
 """
 
 import difflib

@@ -8,6 +8,13 @@ from torch import Tensor, nn
 from lookalike.errors import ModelError
 
 FeatureLayout = Literal["channels_first", "channels_last", "tokens", "vector"]
+# The number of axes of a body's output, and which of them are the channels.
+_LAYOUTS: tuple[tuple[int, int, FeatureLayout], ...] = (
+    (4, 1, "channels_first"),
+    (4, 3, "channels_last"),
+    (3, 2, "tokens"),
+    (2, 1, "vector"),
+)
 # Logits of a cosine classifier lie in [-scale, scale]; 16 lets softmax reach 0.99 for a few hundred classes.
 COSINE_SCALE = 16.0
 # 0 takes principal components as they are, of which a few outweigh all others; 1 gives each the same variance, and
@@ -28,16 +35,12 @@ class FeaturePool(nn.Module):
         places = {"channels_first": (2, 3), "channels_last": (1, 2), "tokens": (1,), "vector": ()}[self.layout]
         return features.mean(dim=places, dtype=torch.float32) if places else features.float()
 
-    def extra_repr(self) -> str:
-        """Text inside the brackets of the module's printed form."""
-        return self.layout
-
 
 class SeededDropout(nn.Module):
-    """Dropout with a random generator of its own.
+    """Dropout with a separate random generator.
 
-    Copies of a network that learn in several threads would otherwise draw from one generator in an order
-    that differs from run to run.
+    Copies of a network that are trained in several threads would otherwise draw from one generator in an order that
+    differs from run to run.
     """
 
     def __init__(self, share: float) -> None:
@@ -58,7 +61,7 @@ class SeededDropout(nn.Module):
 
 
 class CosineClassifier(nn.Module):
-    """Class scores as scaled cosines between the embedding and one direction a class (NormFace, Wang et al. 2017).
+    """Class scores as scaled cosines between the embedding and one direction per class (NormFace, Wang et al. 2017).
 
     Training it with cross-entropy pulls the embeddings of a class together in angle, which is what
     cosine search ranks by.
@@ -80,17 +83,15 @@ def _cosines(vectors: Tensor, directions: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """What the head has learned, as far as it is sure of it, and beside it what the body's features say on their own.
+    """Trained dimensions, scaled by the confidence of the classifier, and principal components of the pooled features.
 
-    The activation of the fully connected layer tells the trained classes apart, and forgets what they do not
-    need. Principal components of the pooled features keep that: labels that were left out of training, and images from
-    elsewhere, are found by it. `fit` sets how much each counts; before it the components are all zero.
+    The activation of the fully connected layer separates the trained classes, and discards what does not. Principal
+    components of the pooled features keep it, so that images of other classes and from other sources are found as
+    well. `fit` sets the weights of both parts; before it the components are zero. Without labels there is no
+    activation, and the embedding consists of the components.
 
-    Without labels there is no activation, and the components are all there is.
-
-    The activation is also multiplied by the confidence of `Head.confidence`. An image of a class that
-    was not trained has a low one, and stays near its like, which have low ones too, instead of going to the trained
-    class that resembles it most.
+    The activation is multiplied by `Head.confidence`. It is low for images of classes that were not trained, which
+    therefore stay near each other instead of near the trained class that resembles them most.
     """
 
     gain: Tensor
@@ -173,8 +174,8 @@ class Head(nn.Module):
     Every step is a named layer, so that the configuration can hook any of them:
     `head.pool`, `head.norm`, `head.dropout`, `head.linear`, `head.activation`, `head.norm2`, `head.classifier`;
     and `head.embedding`, which is the activation, weighted by its confidence, and `pretrained_components` components of
-    the pooled features. With no `units` nothing can be learned: there is `head.pool`, and `head.embedding`, of
-    components alone, which is also what the head returns.
+    the pooled features. With no `units` there are only `head.pool` and `head.embedding`,
+    which consists of components and is what the head returns.
     """
 
     def __init__(
@@ -234,18 +235,13 @@ class Head(nn.Module):
         return activation
 
     def confidence(self, scored: Tensor) -> Tensor:
-        """How sure the classifier is, (n, 1) in [0, 1]: the cosine of its input (n, units) to the nearest class."""
+        """Return the confidence (n, 1), from 0 to 1: the cosine of the scored input (n, units) to the nearest class."""
         return _cosines(scored, self.classifier.weight).amax(dim=1, keepdim=True).clamp(min=0)
 
 
 def feature_layout(shape: tuple[int, ...], features: int) -> FeatureLayout:
-    """How a body that has `features` channels lays out its output of this shape; ModelError if unknown."""
-    if len(shape) == 4 and shape[1] == features:
-        return "channels_first"
-    if len(shape) == 4 and shape[3] == features:
-        return "channels_last"
-    if len(shape) == 3 and shape[2] == features:
-        return "tokens"
-    if len(shape) == 2 and shape[1] == features:
-        return "vector"
+    """Return how a body that has `features` channels lays out its output of this shape; ModelError if unknown."""
+    for axes, channel_axis, layout in _LAYOUTS:
+        if len(shape) == axes and shape[channel_axis] == features:
+            return layout
     raise ModelError(f"the body's output has shape {shape}, in which no axis can be its {features} features")

@@ -44,8 +44,8 @@ _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 __all__ = [
     "CONVERSION_TOLERANCE",
-    "CompiledNetwork",
     "Graph",
+    "OpenVINORunner",
     "UnsupportedNetworkError",
     "convert",
     "load_graph",
@@ -77,7 +77,7 @@ def convert(network: "nn.Module", example: "Tensor") -> Graph:
                 # As a function: as a module it takes five times as long. The comparison below is the check.
                 traced = trace(lambda batch: network(batch), example[:2], check_trace=False)
                 graph = openvino.convert_model(traced, example_input=example[:2], input=[shape])
-            found = CompiledNetwork(graph, "fp32", many=False)(example.numpy())
+            found = OpenVINORunner(graph, "fp32", many=False)(example.numpy())
         except Exception as cause:
             # The tracer and OpenVINO raise many kinds of exceptions on what they cannot follow.
             raise UnsupportedNetworkError(" ".join(str(cause).split())[:200] or type(cause).__name__) from cause
@@ -95,7 +95,7 @@ def relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32
 
 @contextmanager
 def _fixed(network: "nn.Module") -> Iterator[None]:
-    """Let no parameter learn for a while: a trace takes none that does."""
+    """Within the block no parameter requires a gradient, as tracing demands."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -160,7 +160,7 @@ def load_graph(folder: Path, digests: dict[str, str]) -> Graph:
     return core.read_model(folder / GRAPH_NAME, folder / WEIGHTS_NAME)
 
 
-class CompiledNetwork:
+class OpenVINORunner:
     """A graph made ready for this processor; a function of one batch that several threads may call at once.
 
     `many` is for a caller that has several threads; otherwise each batch is computed on all cores.
@@ -175,9 +175,9 @@ class CompiledNetwork:
             # The system knows better which core is free while others decode images.
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled = openvino.Core().compile_model(graph, "CPU", options)
+        self._model = openvino.Core().compile_model(graph, "CPU", options)
         self._local = threading.local()
-        used = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+        used = self._model.get_property("INFERENCE_PRECISION_HINT")
         self.precision: ResolvedPrecision = "bf16" if used == openvino.Type.bf16 else "fp32"
         self.batch_size = _BATCH_SIZE[self.precision]
 
@@ -185,6 +185,6 @@ class CompiledNetwork:
         """Return the network's output for a batch."""
         request = getattr(self._local, "request", None)
         if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+            request = self._local.request = self._model.create_infer_request()
         output: NDArray[np.float32] = request.infer([batch], share_inputs=True)[0]
         return output

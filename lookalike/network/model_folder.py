@@ -21,15 +21,12 @@ from lookalike.network.description import (
     FORMAT_VERSION,
     WEIGHTS_NAME,
     check_fp32,
-    fingerprint,
     read_description,
     read_tensors,
 )
+from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import FeatureLayout, Head
-from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
-
-__all__ = ["HeadShape", "StoredModel", "load_model", "read_description", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -47,34 +44,21 @@ class HeadShape:
 
     def build(self) -> Head:
         """Return a new, randomly initialized head."""
-        return Head(
-            self.in_features,
-            self.units,
-            self.classes,
-            pretrained_components=self.pretrained_components,
-            layout=self.layout,
-            activation=self.activation,
-            classifier=self.classifier,
-            dropout=self.dropout,
-        )
+        return Head(**asdict(self))
 
 
 @dataclass(frozen=True)
 class StoredModel:
     """A model as read from its folder: the network in evaluation mode, and its description."""
 
-    network: Network
+    network: EmbeddingNetwork
     preprocessing: Preprocessing
     description: dict[str, Any]
-
-    def fingerprint(self, layer: str) -> str:
-        """Digest of what decides an embedding; see `description.fingerprint`."""
-        return fingerprint(self.description, layer)
 
 
 def save_model(
     folder: Path,
-    network: Network,
+    network: EmbeddingNetwork,
     *,
     backbone: Backbone,
     head: HeadShape,
@@ -121,7 +105,7 @@ def load_model(folder: Path) -> StoredModel:
         body.load_state_dict({name: body_tensors[name] for name in body.state_dict()})
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         raise ModelError(f"{folder} holds a model whose parts do not fit together ({cause}); train it again") from cause
-    network = Network(preprocessing, body, head).eval().requires_grad_(False)
+    network = EmbeddingNetwork(preprocessing, body, head).eval().requires_grad_(False)
     return StoredModel(network, preprocessing, description)
 
 

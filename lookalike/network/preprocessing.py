@@ -1,6 +1,6 @@
-"""What happens to an image before the network sees it: the same for training, indexing and querying."""
+"""Preprocessing of images, the same for training, indexing and queries."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,20 +30,13 @@ class Preprocessing:
         return np.array(resized, dtype=np.uint8)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal object."""
-        return {
-            "image_size": self.image_size,
-            "resize": self.resize,
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        """Return plain values from which `from_json` makes an equal object."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Inverse of `to_json`."""
-        red, green, blue = values["mean"]
-        std_red, std_green, std_blue = values["std"]
-        return cls(int(values["image_size"]), values["resize"], (red, green, blue), (std_red, std_green, std_blue))
+        """Return the object that `to_json` was called on."""
+        return cls(**(values | {"mean": tuple(values["mean"]), "std": tuple(values["std"])}))
 
 
 def center_square(width: int, height: int) -> tuple[float, float, float, float]:

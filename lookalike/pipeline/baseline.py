@@ -13,7 +13,7 @@ from lookalike.pipeline.gate import LABELLED_FIGURES, UNLABELLED_FIGURES, Baseli
 from lookalike.store.events import Build, Event
 
 # Settings that ask a collection other questions, so that the figures cannot be compared.
-_QUESTIONS = ("seed", "valid_fraction", "labels", "label_level")
+_QUESTIONS = ("seed", "split", "valid_fraction", "labels", "label_level")
 
 
 def collection_of(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from lookalike.config.sections import TrainingConfig
 from lookalike.embedding.hook import PLACES, find_layer
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
+from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import Head, feature_layout
-from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.network.weights import check_fit
 from lookalike.training.context import feature_count
@@ -93,13 +93,13 @@ def _check_layer(config: TrainingConfig, body: Body, features: int, layer: str) 
     preprocessing = Preprocessing(config.image_size, config.resize, body.mean, body.std)
     with torch.device("cpu"):
         # Of the head the names alone count; its layers give vectors.
-        network = Network(preprocessing, body.module, Head(features, units=2, classes=2))
+        network = EmbeddingNetwork(preprocessing, body.module, Head(features, units=2, classes=2))
     find_layer(network, layer)
     if layer.startswith("body."):
         _check_output(network, config.image_size, layer)
 
 
-def _check_output(network: Network, size: int, layer: str) -> None:
+def _check_output(network: EmbeddingNetwork, size: int, layer: str) -> None:
     outputs: list[Any] = []
     find_layer(network, layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with _explained(f"embedding.layer: {layer} gives no embedding"):

@@ -14,8 +14,8 @@ from lookalike.dataset.label_folders import check_labels, labelled
 from lookalike.dataset.labels import check_excluded_labels
 from lookalike.dataset.listing import FoundFile, Listing, list_source
 from lookalike.dataset.records import Reject
-from lookalike.dataset.split import held_out_ids
-from lookalike.dataset.storage import IMAGES_FOLDER, REJECTS_NAME, DatasetSummary, write_dataset, write_rejects
+from lookalike.dataset.split import held_out_by_folder, held_out_ids
+from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.files import sha256_of_file
@@ -52,8 +52,9 @@ def _download_dataset(config: DatasetConfig, folder: Path, downloads: Path, arti
     rows, rejects = inspect_files(root, kept, config.max_pixels)
     if not rows:
         raise DatasetError(_no_images(root, listing, len(listing.files) - len(kept), rejects))
-    _check_failures(config.max_failure_fraction, len(rows), rejects, folder / REJECTS_NAME)
-    held_out = held_out_ids(rows, config.valid_fraction, config.seed)
+    _check_failures(config.max_failure_fraction, len(rows), rejects, folder)
+    by_folder = config.split == "folders"
+    held_out = held_out_by_folder(rows) if by_folder else held_out_ids(rows, config.valid_fraction, config.seed)
     if config.labels == "none" and not held_out:
         raise DatasetError(
             f"{root} holds {len(rows):,} readable images that are all the same; two different are needed"
@@ -148,13 +149,13 @@ def _described(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
 
 
-def _check_failures(max_fraction: float, n_rows: int, rejects: Sequence[Reject], rejects_file: Path) -> None:
+def _check_failures(max_fraction: float, n_rows: int, rejects: Sequence[Reject], folder: Path) -> None:
     """DatasetError, and the rejects in a file, if a larger share of the images than `max_fraction` is unreadable."""
     unreadable = [reject for reject in rejects if not reject.is_stray]
     total = n_rows + len(unreadable)
     if len(unreadable) <= max_fraction * total:
         return
-    write_rejects(rejects_file, rejects)
+    rejects_file = write_rejects(folder, "download_dataset", rejects)
     raise DatasetError(
         f"{len(unreadable)} of {total} images could not be read, more than dataset.max_failure_fraction = "
         f"{max_fraction:g} allows: {_causes(unreadable)}; all are listed in {rejects_file}"

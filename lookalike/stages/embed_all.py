@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lookalike.config.sections import EmbeddingConfig
-from lookalike.dataset.storage import Dataset, open_dataset
+from lookalike.dataset.records import Reject
+from lookalike.dataset.storage import Dataset, open_dataset, write_rejects
 from lookalike.embedding.checks import Bf16Check, verify_rows
-from lookalike.embedding.earlier import EarlierEmbeddings, find_earlier
+from lookalike.embedding.earlier import Places, find_earlier, read_vectors
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.precision import choose_runner
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
@@ -19,13 +17,11 @@ from lookalike.embedding.summary import EmbeddingSummary
 from lookalike.embedding.table import (
     DESCRIPTION_NAME,
     FORMAT_VERSION,
-    REJECTS_NAME,
-    REJECTS_SCHEMA,
     SHARD_PATTERN,
     SHARDS_FOLDER,
 )
 from lookalike.errors import EmbeddingError
-from lookalike.files import replacing, write_json_atomic
+from lookalike.files import write_json_atomic
 from lookalike.network.inference import load_graph, save_graph
 from lookalike.progress import progress_bar
 
@@ -69,7 +65,7 @@ def embed_all(
     rejects = [reject for result in results for reject in result.rejects]
     _check_counts(max_failure_fraction, dataset, results, rejects)
     verify_rows(model, run.precision, dataset.root, folder, results, config.verify_rows)
-    _write_rejects(folder, rejects)
+    write_rejects(folder, "embed_all", rejects)
     _write_description(folder, model, run.precision, check, network, results, rejects)
     return EmbeddingSummary(
         rows=sum(result.rows for result in results),
@@ -92,7 +88,7 @@ def _make_shards(
     dataset: Dataset,
     shards: Sequence[Shard],
     folder: Path,
-    earlier: EarlierEmbeddings,
+    earlier: Places,
 ) -> tuple[list[ShardResult], int, int]:
     """Return all shards' results, how many an earlier run had finished, and how many images were embedded now."""
     results: list[ShardResult] = []
@@ -106,7 +102,7 @@ def _make_shards(
                 reused += 1
                 bar.update(rows.num_rows)
             else:
-                known = earlier.find(rows["image_id"].to_pylist())
+                known = read_vectors(earlier, rows["image_id"].to_pylist())
                 result = embed_shard(
                     model,
                     run,
@@ -132,7 +128,7 @@ def _remove_other_shards(folder: Path, shards: Sequence[Shard]) -> None:
 
 
 def _check_counts(
-    max_failure_fraction: float, dataset: Dataset, results: Sequence[ShardResult], rejects: Sequence[dict[str, str]]
+    max_failure_fraction: float, dataset: Dataset, results: Sequence[ShardResult], rejects: Sequence[Reject]
 ) -> None:
     cataloged = dataset.catalog.num_rows
     rows = sum(result.rows for result in results)
@@ -141,16 +137,11 @@ def _check_counts(
     # Those that download_dataset could not read count too; files that are no images by their names do not.
     unreadable, total = len(rejects) + dataset.n_damaged, cataloged + dataset.n_damaged
     if rows == 0 or unreadable > max_failure_fraction * total:
-        first = "; ".join(reject["error"] for reject in rejects[:_REJECTS_NAMED_IN_ERROR])
+        first = "; ".join(reject.error for reject in rejects[:_REJECTS_NAMED_IN_ERROR])
         raise EmbeddingError(
             f"{unreadable} of {total} images could not be read, more than dataset.max_failure_fraction = "
             f"{max_failure_fraction:g} allows: {first or 'see the rejects of download_dataset'}"
         )
-
-
-def _write_rejects(folder: Path, rejects: Sequence[dict[str, str]]) -> None:
-    with replacing(folder / REJECTS_NAME) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rejects), schema=REJECTS_SCHEMA), temporary)
 
 
 def _write_description(
@@ -160,7 +151,7 @@ def _write_description(
     check: Bf16Check | None,
     network: dict[str, str] | None,
     results: Sequence[ShardResult],
-    rejects: Sequence[dict[str, str]],
+    rejects: Sequence[Reject],
 ) -> None:
     description = {
         "format_version": FORMAT_VERSION,

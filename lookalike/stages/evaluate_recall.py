@@ -4,13 +4,12 @@ Files: `metrics.json` (the public figures), `per_label.csv` (figures of each lab
 `report.md` (the same for people). A figure that cannot be had is no key of `metrics.json`; `absent` there says why.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lookalike.config.sections import EvaluationConfig
@@ -19,27 +18,29 @@ from lookalike.embedding.embedder import Embedder
 from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
-from lookalike.evaluation.evaluation_set import EvaluationSet, gather
-from lookalike.evaluation.metrics import confidence_interval, latency_summary
+from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, gather
+from lookalike.evaluation.metrics import latency_summary
 from lookalike.evaluation.quality import (
     judge_as_adjusted,
     judge_as_labelled,
     judge_copies,
     judge_distorted,
     judge_unseen,
+    per_label,
 )
-from lookalike.evaluation.ranking import RankingFigures
+from lookalike.evaluation.ranking import summarize
 from lookalike.evaluation.report import render_report
 from lookalike.files import write_bytes_atomic, write_json_atomic
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, VectorIndex, load_index
+from lookalike.lsh.recall import confidence_interval
 from lookalike.lsh.space import VectorSpace
-from lookalike.network.model_folder import read_description
+from lookalike.network.description import read_description
 
 _RECALL_RANKS = (1, 10, 100)
 _LABEL_FIGURES = ("precision_at_1", "precision_at_10", "map")
 _AUTO_COPY_QUERIES = 200
 # Below it NumPy is about as fast, and compiling once on a machine takes ten seconds.
-_COMPILED_FROM = 5_000
+_WARM_UP_FROM = 5_000
 
 
 def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
     if dataset.classes:
         ranking = judge_as_labelled(material)
         metrics |= _judge_labels(config, material, ranking, read_description(inputs["fine_tune"]))
-        write_bytes_atomic(folder / "per_label.csv", _per_label_csv(material, ranking).encode())
+        write_bytes_atomic(folder / "per_label.csv", per_label(material, ranking).to_csv(index=False).encode())
     else:
         metrics["absent"] = dict.fromkeys(("accuracy", *_LABEL_FIGURES), "the collection has no labels")
     metrics |= _judge_index(config, material, index)
@@ -69,9 +70,9 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
 
 
 def _judge_labels(
-    config: EvaluationConfig, material: EvaluationSet, ranking: RankingFigures, model: Mapping[str, Any]
+    config: EvaluationConfig, material: EvaluationSet, ranking: pd.DataFrame, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    figures = {**ranking.summary(), **judge_as_adjusted(config, material)}
+    figures = {**summarize(ranking), **judge_as_adjusted(config, material)}
     if model["accuracy"] is None:
         return {**figures, "absent": {"accuracy": "no classifier was trained"}}
     return {"accuracy": model["accuracy"], **figures, **judge_unseen(material, model["classes"]), "absent": {}}
@@ -90,7 +91,7 @@ def _judge_distorted(
 
 
 def _judge_index(config: EvaluationConfig, material: EvaluationSet, index: VectorIndex) -> dict[str, Any]:
-    if isinstance(index, HyperplaneLSH) and len(index) >= _COMPILED_FROM:
+    if isinstance(index, HyperplaneLSH) and len(index) >= _WARM_UP_FROM:
         index.warm_up()  # Compiled code answers as NumPy does, to the last bit; only the latency is another.
     queries, rows = material.vectors[material.query_rows], material.query_rows
     k_most = max(_RECALL_RANKS) + 1
@@ -105,7 +106,7 @@ def _judge_index(config: EvaluationConfig, material: EvaluationSet, index: Vecto
         for k in _RECALL_RANKS
     }
     figures: dict[str, Any] = {f"recall_at_{k}": _mean(values) for k, values in by_rank.items()}
-    low, high = confidence_interval(by_rank[10], config.seed)
+    low, high = confidence_interval(by_rank[10])
     figures["recall_at_10_interval"] = [round(low, 6), round(high, 6)]
     figures["candidate_fraction"] = round(answers.candidate_fraction(len(material.vectors)), 6)
     latency = {"lsh": _latency(answers), "exact": _latency(recall_measures.ask_one_by_one(exact, queries, 11))}
@@ -119,7 +120,7 @@ def _ask_lshash3(
     config: EvaluationConfig, material: EvaluationSet, truth: list[Any]
 ) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
     """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
-    rows = material.query_rows[: config.lshash3_queries]
+    rows = draw_rows(material.query_rows, material.image_ids, config.lshash3_queries, config.seed)
     if len(rows) == 0 or len(material.vectors) > config.lshash3_max_vectors:
         return None, None
     try:
@@ -135,6 +136,7 @@ def _ask_lshash3(
     except LookalikeError:
         return None, None  # lshash3 does not install on this Python.
     answers = recall_measures.ask_one_by_one(index, material.vectors[rows], 11)
+    truth = [truth[position] for position in np.searchsorted(material.query_rows, rows)]
     values = recall_measures.recalls(answers.neighbors, truth, rows, material.vectors, material.space, 10)
     baseline = {
         "recall_at_10": _mean(values),
@@ -152,23 +154,3 @@ def _latency(answers: recall_measures.Answers) -> dict[str, float] | None:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return round(float(np.mean(values)), 6) if len(values) else 0.0
-
-
-def _per_label_csv(material: EvaluationSet, ranking: RankingFigures) -> str:
-    names = np.unique(material.labels)
-    query_labels = material.labels[material.query_rows]
-    rows = []
-    for name in np.unique(query_labels):
-        chosen = query_labels == name
-        wrong = names[ranking.nearest_label[chosen]]
-        wrong = wrong[wrong != name]
-        confused, counts = np.unique(wrong, return_counts=True)
-        most = str(confused[np.argmax(counts)]) if len(confused) else ""
-        summary = ranking.summary(chosen)
-        rows.append((str(name), int(chosen.sum()), summary["precision_at_1"], summary["precision_at_10"], most))
-    rows.sort(key=lambda row: (row[3], row[0]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "n_queries", "precision_at_1", "precision_at_10", "most_confused_with"])
-    writer.writerows(rows)
-    return text.getvalue()

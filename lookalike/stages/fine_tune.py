@@ -1,4 +1,4 @@
-"""The stage fine_tune from start to end: frozen stage, unfrozen stage, interpolation, a fresh head, saving."""
+"""The stage fine_tune from start to end: frozen phase, unfrozen phase, interpolation, a fresh head, saving."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from lookalike.training.batches import LabelledImages
 from lookalike.training.checks import check_backbone
 from lookalike.training.context import labelled_images, prepare
 from lookalike.training.history import write_history
-from lookalike.training.steps import run_training
+from lookalike.training.phases import run_training
 from lookalike.training.summary import TrainingSummary
 
 

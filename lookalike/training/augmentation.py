@@ -1,4 +1,4 @@
-"""Random changes to training images that leave what they show the same."""
+"""Data augmentation: random changes to training images that keep their content."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ _VIEWS = {"none": 1, "flip": 2, "moderate": 4}
 
 
 def view_count(augmentation: Augmentation) -> int:
-    """Return how many views of an image frozen layers are run on: itself, its mirror image, random changes."""
+    """Return the number of views per image that frozen layers see: the image, its mirror image, random changes."""
     return _VIEWS[augmentation]
 
 

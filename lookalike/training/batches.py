@@ -1,4 +1,4 @@
-"""Batches for the training loop, in the shape that fastai asks of a data loader: `len`, and tensors to iterate."""
+"""Batches for the training loop, with the interface that fastai expects of a data loader: `len` and iteration."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,10 +41,6 @@ class LabelledImages:
             return open_image(self.root / self.paths[row], max_pixels=None, target_size=image_size)
         except ImageError as cause:
             raise DatasetError(f"{cause}; it could be read earlier: build the dataset again") from cause
-
-    def pixels(self, row: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """Return the pixels (size, size, 3) of one image, unchanged by chance."""
-        return preprocessing.pixels(self.open(row, preprocessing.image_size))
 
 
 @dataclass
@@ -91,10 +87,10 @@ class ImageBatches:
 
 @dataclass
 class FeatureBatches:
-    """Batches of stored outputs of frozen layers, with their labels; shuffled as `ImageBatches` are.
+    """Batches of stored outputs of frozen layers and their labels, shuffled like `ImageBatches`.
 
     `features` is (views, n, C), or (views, n, h, w, C) for feature maps, which come out as (batch, C, h, w).
-    A shuffled pass takes one random view of each image, another pass the first.
+    A shuffled pass takes one random view per image, any other pass the first.
     """
 
     features: Tensor | NDArray[np.float16]
@@ -122,7 +118,7 @@ class FeatureBatches:
 
 
 def _batch_edges(n: int, batch_size: int, *, drop_last: bool) -> list[int]:
-    """Return where batches of n items begin and end; `drop_last` leaves out an incomplete one, unless alone."""
+    """Return the bounds of batches of n items; `drop_last` drops an incomplete last one unless it is the only one."""
     edges = list(range(0, n + 1, batch_size))
     if edges[-1] < n and (not drop_last or len(edges) == 1):
         edges.append(n)

@@ -1,4 +1,4 @@
-"""Callbacks for fastai's training loop: the progress bar, and the steps themselves."""
+"""Callbacks for fastai's training loop: the progress bar, and training steps on all cores."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from lookalike.training.replicas import Replicas
 
 
 def progress_callback(bar: Any, seconds: list[float]) -> Any:
-    """Return a fastai callback that moves the bar a step a batch, and notes the seconds of each epoch."""
+    """Return a fastai callback that updates the bar after each batch and appends the seconds of each epoch."""
     from fastai.callback.core import Callback
 
     class ProgressOnBar(Callback):  # type: ignore[misc]
@@ -31,8 +31,8 @@ def progress_callback(bar: Any, seconds: list[float]) -> Any:
 def replica_callback(replicas: Replicas) -> Any:
     """Return a fastai callback that computes each batch, in training and evaluation, instead of fastai's own loop.
 
-    It does all of a batch in one hook: fastai calls no later hook of a batch that one has cancelled, so that a
-    context entered in one of them and left in another would stay for ever.
+    The whole batch is computed in one hook. After a hook cancels a batch, fastai calls no later hook of that batch, so
+    a context entered in one hook and left in another would never be left.
     """
     from fastai.callback.core import Callback, CancelBatchException
 

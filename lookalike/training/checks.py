@@ -1,4 +1,4 @@
-"""What can be said of the settings of training without importing torch."""
+"""Checks of the training settings that need no import of torch."""
 
 from lookalike.config.extensions import is_extension, load_extension
 from lookalike.config.sections import TrainingConfig
@@ -7,9 +7,9 @@ from lookalike.network.weights import check_weights
 
 
 def check_backbone(config: TrainingConfig) -> None:
-    """Raise ConfigError if `training.backbone` is no known network or `training.weights` cannot work.
+    """Raise ConfigError if `training.backbone` names no network or `training.weights` cannot be used.
 
-    Call it before anything runs; networks other than those of the shipped configurations cost an import of torch.
+    Networks other than those of the shipped configurations cost an import of torch.
     """
     find_backbone(config.backbone)
     check_weights(config)

@@ -1,4 +1,4 @@
-"""What the steps of one training share, and how it is set up."""
+"""What the phases of a training share, and how it is set up."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,48 +12,43 @@ from lookalike.config.sections import TrainingConfig
 from lookalike.dataset.storage import Dataset
 from lookalike.network.arithmetic import best_device
 from lookalike.network.backbones import Body
+from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import feature_layout
 from lookalike.network.model_folder import HeadShape
-from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training.augmentation import Augmentation
 from lookalike.training.batches import LabelledImages
-from lookalike.training.features import FrozenLayers, ImageViews
+from lookalike.training.features import ImageViews
 from lookalike.training.loop import EpochRecord
 from lookalike.training.precision import PrecisionChoice
 
 
 @dataclass
 class Training:
-    """What the steps of one training share, and what they have found so far."""
+    """What the phases of a training share, and their results so far."""
 
     config: TrainingConfig
     preprocessing: Preprocessing
     train: LabelledImages
     valid: LabelledImages
     head_shape: HeadShape
-    network: Network
+    network: EmbeddingNetwork
     device: torch.device
     folder: Path
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     epochs: list[EpochRecord] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def frozen(self) -> FrozenLayers:
-        """Runs frozen layers on this training's device, in fp32: only layers that learn may do so in bf16."""
-        return FrozenLayers(self.device, "fp32")
-
     def views(self, images: LabelledImages, augmentation: Augmentation = "none") -> ImageViews:
-        """The views of some images as this training sees them."""
+        """Return the views of some images that this training uses."""
         return ImageViews(images, self.preprocessing, augmentation, self.config.seed)
 
     @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the seconds that the block takes to `seconds[step]`."""
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds that the block takes to `seconds[phase]`."""
         start = time.perf_counter()
         yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
 def labelled_images(dataset: Dataset, split: str, classes: Sequence[str]) -> LabelledImages:
@@ -68,7 +63,7 @@ def labelled_images(dataset: Dataset, split: str, classes: Sequence[str]) -> Lab
 def prepare(
     config: TrainingConfig, body: Body, train: LabelledImages, valid: LabelledImages, classes: int, folder: Path
 ) -> Training:
-    """Return the network with a fresh head, and everything else that the steps of training share.
+    """Return the network with a fresh head, and everything else that the phases of training share.
 
     Large intermediate results go to temporary files in `folder`, which are removed again.
     """
@@ -88,7 +83,7 @@ def prepare(
         classifier=config.classifier,
         dropout=config.dropout,
     )
-    network = Network(preprocessing, body.module, head_shape.build())
+    network = EmbeddingNetwork(preprocessing, body.module, head_shape.build())
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Training(config, preprocessing, train, valid, head_shape, network, device, folder)
 

@@ -1,9 +1,8 @@
-"""The two training loops, both fastai's: the head alone on stored features, and the whole network on images."""
+"""Training by fastai: the head alone on stored features, or layers of the body and the head together."""
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +19,14 @@ from lookalike.training.replicas import replica_count, replicated
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
-# Features cost nothing to load, so the frozen stage can afford the batch size with the best gradients.
+# Features cost nothing to load, so the frozen phase can use the batch size that trains best.
 FEATURE_BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the per-epoch table."""
+class EpochRecord(NamedTuple):
+    """One row of the training history."""
 
-    stage: str
+    phase: str
     epoch: int
     train_loss: float
     valid_loss: float
@@ -49,55 +47,25 @@ class HeadOnFeatures(nn.Module):
 
 
 def train_head(
-    head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, stage: str
+    head: Head, train: Iterable[Any], valid: Iterable[Any], epochs: int, config: TrainingConfig, phase: str
 ) -> list[EpochRecord]:
     """Train a head on batches of pooled features, one-cycle, and return the table of epochs."""
-    _import_fastai()
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    from fastai.metrics import accuracy
-
-    device = next(head.parameters()).device
-    loaders = DataLoaders(train, valid, device=device)
-    loss = make_loss(config)
-    learner = Learner(loaders, HeadOnFeatures(head), loss_func=loss, metrics=accuracy)
+    learner = _learner(HeadOnFeatures(head), train, valid, config)
     with one_thread():
-        return _fit(learner, epochs, config.frozen_learning_rate, stage)
+        return _fit(learner, epochs, config.frozen_learning_rate, phase)
 
 
 def train_network(
-    layers: nn.Module,
-    head: Head,
-    train: Iterable[Any],
-    valid: Iterable[Any],
-    config: TrainingConfig,
-    device: torch.device,
+    layers: nn.Module, head: Head, train: Iterable[Any], valid: Iterable[Any], config: TrainingConfig
 ) -> tuple[list[EpochRecord], PrecisionChoice]:
     """Train layers of the body and the head together, one-cycle; return the table of epochs and the arithmetic used.
 
     The earlier half of the layers, the later half and the head learn at rates between the two of
     `unfrozen_learning_rates` (discriminative rates, Howard and Ruder 2018).
     """
-    _import_fastai()
-    from fastai.data.core import DataLoaders
-    from fastai.metrics import accuracy
-    from fastai.vision.learner import vision_learner
-
-    learner = vision_learner(
-        DataLoaders(train, valid, device=device),
-        # vision_learner cuts off everything from the last pooling on, whatever its `cut` says.
-        lambda pretrained: nn.Sequential(layers, nn.AdaptiveAvgPool2d(1)),
-        normalize=False,
-        n_out=head.classes,
-        custom_head=head,
-        init=None,
-        splitter=parameter_groups,
-        loss_func=make_loss(config),
-        metrics=accuracy,
-    )
-    learner.model.to(device=device, memory_format=torch.channels_last)
-    learner.unfreeze()
-    epochs, count = config.unfrozen_epochs, replica_count(config.batch_size, device)
+    learner = _learner(nn.Sequential(layers, head), train, valid, config, splitter=parameter_groups)
+    learner.model.to(memory_format=torch.channels_last)
+    epochs, count = config.unfrozen_epochs, replica_count(config.batch_size, next(head.parameters()).device)
     choice = choose_precision(config.precision, learner, count, epochs * len(learner.dls.train))
     with replicated(learner.model, learner.loss_func, count, choice.precision) as replicas:
         learner.add_cb(replica_callback(replicas))
@@ -112,25 +80,30 @@ def parameter_groups(model: nn.Module) -> list[list[nn.Parameter]]:
     return [parameters[:middle], parameters[middle:], list(head.parameters())]
 
 
-def _fit(learner: "Learner", epochs: int, learning_rate: Any, stage: str) -> list[EpochRecord]:
+def _learner(
+    model: nn.Module, train: Iterable[Any], valid: Iterable[Any], config: TrainingConfig, **options: Any
+) -> "Learner":
+    # fastai's import warns of what no user can change. Filters are process-wide, so they change for a moment only.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # The first two add no_bar and fit_one_cycle to Learner.
+        import fastai.callback.progress
+        import fastai.callback.schedule  # noqa: F401
+        from fastai.data.core import DataLoaders
+        from fastai.learner import Learner
+        from fastai.metrics import accuracy
+
+    loaders = DataLoaders(train, valid, device=next(model.parameters()).device)
+    return Learner(loaders, model, loss_func=make_loss(config), metrics=accuracy, **options)
+
+
+def _fit(learner: "Learner", epochs: int, learning_rate: Any, phase: str) -> list[EpochRecord]:
     steps = epochs * len(learner.dls.train)
     seconds: list[float] = []
-    with progress_bar(f"{stage} training", steps, unit="step") as bar, learner.no_logging(), learner.no_bar():
+    with progress_bar(f"{phase} training", steps, unit="step") as bar, learner.no_logging(), learner.no_bar():
         learner.fit_one_cycle(epochs, learning_rate, cbs=progress_callback(bar, seconds))
     table = enumerate(zip(learner.recorder.values, seconds, strict=True), start=1)
     return [
-        EpochRecord(stage, epoch, float(train_loss), float(valid_loss), float(accuracy), elapsed)
+        EpochRecord(phase, epoch, float(train_loss), float(valid_loss), float(accuracy), elapsed)
         for epoch, ((train_loss, valid_loss, accuracy), elapsed) in table
     ]
-
-
-def _import_fastai() -> None:
-    """Import what the loops use, without the warnings of fastai's import, which no user can change.
-
-    The filters of warnings are those of the whole process, so they are changed for this moment only.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import fastai.callback.progress  # Adds no_bar to Learner.
-        import fastai.callback.schedule  # Adds fit_one_cycle.
-        import fastai.vision.learner  # noqa: F401

@@ -1,4 +1,4 @@
-"""The loss that training minimizes: cross-entropy, or a function of the user's own."""
+"""The loss that training minimizes: cross-entropy, or a function of the user's."""
 
 from torch import Tensor, nn
 

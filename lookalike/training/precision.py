@@ -1,4 +1,4 @@
-"""Which arithmetic the unfrozen stage learns in: the one asked for, or the one in which real steps are faster."""
+"""The precision of the unfrozen phase: the one asked for or, with `auto`, the one in which steps are faster."""
 
 import copy
 import logging
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A gain below this is within what other programs on the machine change, and not worth the digits that bf16 lacks.
+# Smaller gains are within the noise of a busy machine, and not worth the lower precision.
 _MIN_SPEEDUP = 1.2
-# The steps that are timed in each arithmetic: at most so many, and at most this share of those to come.
+# Steps timed in each precision: at most so many, and at most this share of the steps to come.
 _MOST_TIMED_STEPS = 5
 _TIMED_SHARE = 0.05
 _LONGEST_SECONDS = 5.0
@@ -29,17 +29,17 @@ _TRIAL_LEARNING_RATE = 1e-5
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """An arithmetic, and the seconds of a training step in each that was timed; none if nothing was."""
+    """The precision to use, and the seconds of a training step in each precision that was timed, if any was."""
 
     precision: ResolvedPrecision = "fp32"
     step_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_precision(precision: Precision, learner: "Learner", count: int, steps: int) -> PrecisionChoice:
-    """Return the arithmetic for `steps` steps of a learner on `count` replicas; `auto` times some steps in both.
+    """Return the precision for `steps` steps of a learner on `count` replicas; `auto` times a few steps in both.
 
-    Nothing is learned from them: they are made on a copy of the network with an optimizer of its own, on a batch
-    that the learner gets as well, and torch's random numbers go on as before.
+    The timed steps train a copy of the network with a separate optimizer, and leave the state of torch's random
+    numbers unchanged.
     """
     if precision != "auto":
         return PrecisionChoice(precision)
@@ -55,12 +55,12 @@ def choose_precision(precision: Precision, learner: "Learner", count: int, steps
 
 
 def faster_precision(fp32_seconds: float, bf16_seconds: float) -> tuple[ResolvedPrecision, ResolvedPrecision]:
-    """Return the arithmetic to use for steps of these durations, and the other: bf16 only if it is clearly faster."""
+    """Return the precision for steps of these durations, and the other one: bf16 only if it is clearly faster."""
     return ("bf16", "fp32") if fp32_seconds >= _MIN_SPEEDUP * bf16_seconds else ("fp32", "bf16")
 
 
 def _time_steps(learner: "Learner", count: int, device: torch.device, turns: int) -> dict[str, float]:
-    """Return the seconds of the fastest step in each arithmetic: whatever interrupts one makes it slower."""
+    """Return the seconds of the fastest step in each precision, since interruptions only make steps slower."""
     # A copy, since a loader that shuffles counts its passes.
     images, labels = (part.to(device) for part in next(iter(copy.copy(learner.dls.train))))
     model = copy.deepcopy(learner.model)

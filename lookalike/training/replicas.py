@@ -1,14 +1,15 @@
 """Training on all cores of a processor: each core takes its share of a batch through a copy of the network.
 
-One batch on all cores makes the threads meet after every layer, forth and back; if another program holds a
-core for a moment, all wait. Copies meet once a step. All copies share the memory of the parameters; each has
-gradients and BatchNorm statistics of its own, and the statistics of the first are the ones that stay.
+With one batch on all cores the threads synchronize after every layer, forward and backward, and if another program
+holds a core for a moment, all wait. Copies synchronize once per step. All copies share the memory of the parameters;
+each has its gradients and BatchNorm statistics, and the statistics of the first copy are kept.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ _MIN_IMAGES_A_REPLICA = 8
 
 
 def replica_count(batch_size: int, device: torch.device) -> int:
-    """Return how many copies pay: one per core, but none with too few images, and one on a GPU."""
+    """Return the number of copies to train with: one per core while each gets enough images, and one on a GPU."""
     return 1 if device.type != "cpu" else max(1, min(resolve_workers("auto"), batch_size // _MIN_IMAGES_A_REPLICA))
 
 
@@ -32,14 +33,13 @@ class Replicas:
     A single replica computes in the caller's thread, on as many of torch's threads as the caller has.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> None:
-        self._models = [model, *(_sharing_copy(model) for _ in range(count - 1))]
+    def __init__(
+        self, models: Sequence[nn.Module], loss: nn.Module, precision: ResolvedPrecision, map_function: Any = map
+    ) -> None:
+        self._models = models
         self._loss = loss
         self.precision = precision
-        self._pool = (
-            ThreadPoolExecutor(count, "lookalike-replica", lambda: torch.set_num_threads(1)) if count > 1 else None
-        )
-        self._map = self._pool.map if self._pool else map
+        self._map = map_function
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of a batch, and leave its gradients in the model's parameters."""
@@ -84,25 +84,20 @@ class Replicas:
         for model in self._models:
             model.train(training)
 
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool:
-            self._pool.shutdown(wait=True)
-
 
 @contextmanager
 def replicated(model: nn.Module, loss: nn.Module, count: int, precision: ResolvedPrecision) -> Iterator[Replicas]:
     """Yield the copies of a model; at the end their threads stop and torch's number of threads is as before."""
-    with one_thread() if count > 1 else nullcontext():
-        replicas = Replicas(model, loss, count, precision)
-        try:
-            yield replicas
-        finally:
-            replicas.close()
+    if count == 1:
+        yield Replicas([model], loss, precision)
+        return
+    models = [model, *(_sharing_copy(model) for _ in range(count - 1))]
+    with one_thread(), ThreadPoolExecutor(count, "lookalike-replica", lambda: torch.set_num_threads(1)) as pool:
+        yield Replicas(models, loss, precision, pool.map)
 
 
 def _sharing_copy(model: nn.Module) -> nn.Module:
-    """Return a copy with statistics and gradients of its own whose parameters lie in the same memory."""
+    """Return a copy that shares the memory of the parameters, but not the statistics and gradients."""
     other = copy.deepcopy(model)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         theirs.data = mine.data

@@ -1,4 +1,4 @@
-"""A body cut in two: the earlier layers, which stay frozen, and the later ones, which learn."""
+"""Splitting a body into the earlier layers, which stay frozen, and the later ones, which are trained."""
 
 from collections.abc import Iterator
 
@@ -11,9 +11,9 @@ _PROBE_SIDE = 64
 
 
 def split_body(body: nn.Module, first_trained: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the layers before the one named `first_trained`, and those from it on; run in a row they are the body.
+    """Return the layers before the one named `first_trained`, and those from it on; in sequence they are the body.
 
-    The layers are the body's own, not copies. ConfigError if the body is no plain row of layers, or has none
+    The layers are the body's own, not copies. ConfigError if the body is no plain sequence of layers, or has none
     of that name.
     """
     layers = list(_layers_in_a_row(body))
@@ -22,7 +22,7 @@ def split_body(body: nn.Module, first_trained: str) -> tuple[nn.Sequential, nn.S
         known = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name, _ in layers))
         raise ConfigError(
             f"training.first_trained_layer: {first_trained!r} does not name a layer at which this network can be cut"
-            + (f"; it has {known}" if known else "; leave it out, so that all layers learn")
+            + (f"; it has {known}" if known else "; leave it out, so that all layers are trained")
         )
     before, after = layers[: starts[0]], layers[starts[0] :]
     return nn.Sequential(*(layer for _, layer in before)), nn.Sequential(*(layer for _, layer in after))

@@ -76,11 +76,13 @@ MAY_MAKE_STALE = {
         "dataset": "records storage",
         "fetch": "proxies",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
-        "network": "arithmetic backbones description head inference model_folder network preprocessing weights",
+        "network": (
+            "arithmetic backbones description embedding_network head inference model_folder preprocessing weights"
+        ),
         "stages": "fine_tune",
         "training": (
-            "augmentation batches callbacks checks context features loop losses precision replicas splitting "
-            "steps summary"
+            "augmentation batches callbacks checks context features loop losses phases precision replicas "
+            "splitting summary"
         ),
     },
     "embed_all": {
@@ -89,7 +91,7 @@ MAY_MAKE_STALE = {
         "dataset": "records storage",
         "embedding": "checks earlier hook model precision shards summary table",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
-        "network": "arithmetic backbones description head inference model_folder network preprocessing",
+        "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "embed_all",
     },
     "build_lsh": {
@@ -97,7 +99,7 @@ MAY_MAKE_STALE = {
         "embedding": "table",
         "lsh": (
             "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
-            "probing space steps storage tables tuning"
+            "probing recall space steps storage tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
         "stages": "build_lsh",
@@ -111,10 +113,10 @@ MAY_MAKE_STALE = {
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
             "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
-            "probing space steps storage tables tuning"
+            "probing recall space steps storage tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
-        "network": "arithmetic backbones description head inference model_folder network preprocessing",
+        "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "evaluate_recall",
     },
 }

@@ -34,6 +34,7 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "dataset.mirrors": ["[]", "https://x", "[{url: ftp://x/y}]", "[{url: https://x, md5: abc}]", "[{md5: abc}]"],
     "dataset.exclude_labels": ["[catt]", "[cat, house, sailboat]", "cat"],
     "dataset.exclude_paths": ["thumbs", "[/thumbs]", "[a//b]", "[../b]", "['']"],
+    "dataset.split": ["halves", "folders"],
     "dataset.valid_fraction": ["0", "1", "nan"],
     "dataset.seed": ["-1", "4294967296", "0x1F"],
     "dataset.synthetic_labels": ["1", str(len(DRAWINGS) + 1)],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import ImageError
-from lookalike.images.reading import open_image, probe_image, verify_image
+from lookalike.images.reading import open_image, verify_image
 from tests import corpus
 from tests.tiff_writer import tiff_of
 
@@ -47,7 +47,7 @@ def test_all_layouts_of_colour_show_the_same(layout):
     samples = as_type(QUADRANTS, dtype)
     data = tiff_of(samples, order=order, planar=planar, compression=compression, predictor=predictor, tile=tile)
     assert np.abs(pixels_of(data) - QUADRANTS).max() <= 1
-    assert probe_image(data) == verify_image(data) == (corpus.WIDTH, corpus.HEIGHT)
+    assert verify_image(data) == (corpus.WIDTH, corpus.HEIGHT)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "u4", "f2", "f4", "f8"])
@@ -89,7 +89,7 @@ def test_deep_cmyk_shows_as_8_bit_cmyk_does(planar):
 @pytest.mark.parametrize("tile", [None, 16])
 def test_big_tiff_and_orientation(big, tile):
     data = tiff_of(as_type(QUADRANTS, "u2"), planar=True, big=big, tile=tile, tags={274: (6,)})
-    assert probe_image(data) == verify_image(data) == (corpus.HEIGHT, corpus.WIDTH)
+    assert verify_image(data) == (corpus.HEIGHT, corpus.WIDTH)
     assert np.abs(pixels_of(data) - np.rot90(QUADRANTS, -1)).max() <= 1
 
 

@@ -77,11 +77,7 @@ def _composite(backdrop: Image.Image, layer: Image.Image, rng: np.random.Generat
     alpha = layer.getchannel("A")
     offset = (int(rng.integers(-9, 10)), int(rng.integers(2, 10)))
     strength = float(rng.uniform(0.1, 0.5))
-    shadow = ImageChops.offset(alpha, *offset).filter(
-        ImageFilter.BoxBlur(
-            float(rng.uniform(2, 5)),
-        )
-    )
+    shadow = ImageChops.offset(alpha, *offset).filter(ImageFilter.BoxBlur(float(rng.uniform(2, 5))))
     backdrop.paste((0, 0, 0), (0, 0), shadow.point(lambda value: value * strength))
     slope = rng.uniform(-50, 50, 2)
     side = np.linspace(-1, 1, 4)

@@ -181,3 +181,41 @@ def test_followed_links_give_labels_and_no_circles(linked, tmp_path):
     paths = dataset.catalog["path"].to_pylist()
     assert {"cat/0.png", "dog/0.png", "cat/dogs/1.png", "dog/cats/1.png"} <= set(paths)
     assert len(paths) == 8
+
+
+SPLIT = ["train/cat/", "train/dog/", "Val/cat/", "test/dog/"]
+
+
+def split_of(folder, tmp_path, **changes):
+    config = config_of(folder, label_level=2, **changes)
+    check_folder(config)
+    (tmp_path / "dataset").mkdir()
+    download_dataset(config, tmp_path / "dataset", tmp_path / "downloads")
+    catalog = open_dataset(tmp_path / "dataset").catalog
+    return dict(zip(catalog["path"].to_pylist(), catalog["split"].to_pylist(), strict=True))
+
+
+def test_a_split_by_folders_is_kept(tmp_path):
+    images = fill(tmp_path / "images", *SPLIT)
+    # A copy of a training image cannot be held out.
+    (images / "Val" / "cat" / "copy.png").write_bytes((images / "train" / "cat" / "0.png").read_bytes())
+    found = split_of(images, tmp_path, split="folders")
+    held_out = {path for path, split in found.items() if split == "valid"}
+    assert held_out == {f"{folder}/{number}.png" for folder in ("Val/cat", "test/dog") for number in (0, 1)}
+    assert len(found) == 9
+
+
+@pytest.mark.parametrize("names", [["train/cat/", "train/dog/"], ["val/cat/", "val/dog/"], ["a/cat/", "b/dog/"]])
+def test_a_split_by_folders_needs_both_sides(tmp_path, names):
+    with pytest.raises(DatasetError, match=r"dataset\.split=folders needs images both inside and outside of"):
+        check_folder(config_of(fill(tmp_path / "images", *names), label_level=2, split="folders"))
+
+
+def test_a_split_by_folders_is_of_a_folder():
+    with pytest.raises(ValueError, match="split is `folders`, which is for a folder of images, but source is"):
+        DatasetConfig(split="folders")
+
+
+def test_the_setting_that_keeps_a_split_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"=2 if .* labels, and dataset.split=folders to hold out the same"):
+        check_folder(config_of(fill(tmp_path / "images", *SPLIT)))

@@ -14,7 +14,7 @@ from lookalike.embedding.shards import plan_shards
 from lookalike.embedding.table import load_embeddings, load_metadata, load_rows, load_vector
 from lookalike.errors import ConfigError, EmbeddingError, ModelError
 from lookalike.images.reading import open_image
-from lookalike.network.inference import CompiledNetwork, UnsupportedNetworkError, relative_difference
+from lookalike.network.inference import OpenVINORunner, UnsupportedNetworkError, relative_difference
 from lookalike.stages import embed_all as stage
 from lookalike.stages.download_dataset import download_dataset
 from lookalike.stages.embed_all import embed_all
@@ -225,7 +225,7 @@ def test_network_that_cannot_be_converted_is_run_by_torch(
         assert relative_difference(found.vectors[3], vector) < TOLERANCE[precision]
 
 
-class AlmostRight(CompiledNetwork):
+class AlmostRight(OpenVINORunner):
     def __call__(self, batch):
         return super().__call__(batch) * 1.01
 
@@ -233,7 +233,7 @@ class AlmostRight(CompiledNetwork):
 def test_vectors_other_than_those_of_the_hook_are_noticed(
     embedding_config, dataset_folder, model_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("lookalike.embedding.model.CompiledNetwork", AlmostRight)
+    monkeypatch.setattr("lookalike.embedding.model.OpenVINORunner", AlmostRight)
     with pytest.raises(EmbeddingError, match=r"differs by 0\.01 from the one computed again"):
         embed_all(embedding_config, dataset_folder, model_folder, tmp_path)
 

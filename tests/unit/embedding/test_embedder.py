@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from lookalike.config.sections import EmbeddingConfig
@@ -42,16 +41,6 @@ def test_query_vector_is_the_stored_one(embedding_config, dataset_folder, model_
         assert np.allclose(vector, embeddings.vectors[row], rtol=1e-4, atol=1e-5)
 
 
-def test_many_are_embedded_as_one_by_one(embedder):
-    rng = np.random.default_rng(0)
-    images = [Image.fromarray(rng.integers(0, 255, (30, 20 + n, 3), dtype=np.uint8)) for n in range(11)]
-    assert np.array_equal(embedder.embed_many(images), [embedder.embed(image) for image in images])
-
-
-def test_no_image_gives_no_vector(embedder):
-    assert embedder.embed_many([]).shape == (0, 16)
-
-
 def test_embeddings_of_another_model_are_refused(other_model_folder, embeddings_folder):
     with pytest.raises(EmbeddingError, match="another model"):
         Embedder.open(other_model_folder, embeddings_folder)
@@ -85,7 +74,7 @@ def test_query_imports_neither_torch_nor_what_is_built_on_it(model_folder, embed
         "import sys; from pathlib import Path; from PIL import Image; from lookalike.search import Searcher; "
         "assert 'openvino' not in sys.modules; from lookalike.embedding.embedder import Embedder; "
         f"embedder = Embedder.open(Path({str(model_folder)!r}), Path({str(embeddings_folder)!r})); "
-        "embedder.embed_many([Image.effect_noise((50, 40), 60).convert('RGB')] * 9); "
+        "embedder.embed(Image.effect_noise((50, 40), 60).convert('RGB')); "
         "print(sorted({'torch', 'fastai', 'timm', 'torchvision', 'matplotlib', 'prefect'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ from lookalike.embedding.table import load_embeddings
 from lookalike.errors import EmbeddingError
 from lookalike.images.reading import open_image
 from lookalike.network import inference
-from lookalike.network.inference import CompiledNetwork, relative_difference
+from lookalike.network.inference import OpenVINORunner, relative_difference
 from lookalike.stages.download_dataset import download_dataset
 from lookalike.stages.embed_all import embed_all
 from lookalike.stages.fine_tune import fine_tune
@@ -171,7 +171,7 @@ def test_bf16_that_changes_the_neighbors_is_refused(
         embed_all(EmbeddingConfig(precision="bf16"), dataset_folder, model_folder, tmp_path)
 
 
-class WithoutBf16(CompiledNetwork):
+class WithoutBf16(OpenVINORunner):
     """As on a processor that neither has nor emulates bf16: OpenVINO overlooks the wish."""
 
     def __init__(self, graph, precision, *, many):
@@ -183,8 +183,8 @@ def test_forced_bf16_ends_well_and_says_what_was_computed(
     monkeypatch, caplog, dataset_folder, model_folder, embeddings_folder, tmp_path, processor
 ):
     if processor == "without bf16":
-        monkeypatch.setattr("lookalike.embedding.model.CompiledNetwork", WithoutBf16)
-        monkeypatch.setattr(inference, "CompiledNetwork", WithoutBf16)
+        monkeypatch.setattr("lookalike.embedding.model.OpenVINORunner", WithoutBf16)
+        monkeypatch.setattr(inference, "OpenVINORunner", WithoutBf16)
     caplog.set_level(logging.INFO, "lookalike")
     config = EmbeddingConfig(precision="bf16", precision_check_rows=0, verify_rows=30)
     used = embed_all(config, dataset_folder, model_folder, tmp_path).precision
@@ -206,7 +206,7 @@ def test_collection_embedded_on_a_gpu_is_queried_without_torch(
 ):
     # A GPU changes which engine embeds the collection, and nothing else.
     monkeypatch.setattr("lookalike.embedding.model._has_gpu", lambda: True)
-    monkeypatch.setattr("lookalike.embedding.model.CompiledNetwork", lambda *arguments, **options: pytest.fail("used"))
+    monkeypatch.setattr("lookalike.embedding.model.OpenVINORunner", lambda *arguments, **options: pytest.fail("used"))
     embed_all(EmbeddingConfig(precision="fp32"), dataset_folder, model_folder, tmp_path)
     embeddings = load_embeddings(tmp_path)
     assert embeddings.metadata["network"] is not None

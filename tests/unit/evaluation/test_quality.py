@@ -5,7 +5,7 @@ from PIL import Image
 from lookalike.config.sections import EvaluationConfig
 from lookalike.evaluation.distortion import distorted
 from lookalike.evaluation.evaluation_set import EvaluationSet
-from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen
+from lookalike.evaluation.quality import judge_as_adjusted, judge_as_labelled, judge_distorted, judge_unseen, per_label
 from lookalike.lsh.space import VectorSpace
 
 
@@ -38,6 +38,14 @@ def test_every_query_is_judged_by_its_label():
     assert figures.average_precision.tolist() == pytest.approx([(1 + 2 / 3) / 2, (1 / 2 + 2 / 4) / 2])
 
 
+def test_the_worst_label_comes_first_with_what_it_is_taken_for():
+    assert per_label(LINE, judge_as_labelled(LINE)).to_csv(index=False).splitlines() == [
+        "label,n_queries,precision_at_1,precision_at_10,most_confused_with",
+        "new,1,0.0,0.5,old",
+        "old,1,1.0,0.5,",
+    ]
+
+
 def test_unseen_labels_are_judged_among_themselves_and_among_all():
     found = judge_unseen(LINE, ["old"])["unseen_labels"]
     assert (found["n_labels"], found["n_queries"]) == (1, 1)
@@ -63,8 +71,8 @@ class MeanBrightness:
 
     image_size = 32
 
-    def embed_many(self, images):
-        return np.array([[np.asarray(image).mean() / 255] for image in images], np.float32)
+    def embed(self, image):
+        return np.array([np.asarray(image).mean() / 255], np.float32)
 
 
 def test_distorted_queries_are_those_of_the_sample(tmp_path):

@@ -1,27 +1,7 @@
 import numpy as np
 import pytest
 
-from lookalike.lsh import HyperplaneLSH, LSHParams, Neighbors, tune_lsh
-from lookalike.lsh.tuning import lower_confidence_bound, recall_at_k
-
-
-def neighbors(distances, ids=None):
-    ids = np.arange(len(distances)) if ids is None else np.array(ids)
-    return Neighbors(ids, np.array(distances, np.float32), len(distances))
-
-
-@pytest.mark.parametrize(
-    ("true", "found", "recall"),
-    [([1, 2], [1, 2], 1.0), ([1, 2], [1, 3], 0.5), ([1, 2], [5, 6], 0.0), ([1, 2], [2, 2], 1.0), ([], [], 1.0)],
-)
-def test_recall_by_hand(true, found, recall):
-    assert recall_at_k([neighbors(true)], [neighbors(found)]).tolist() == [recall]
-
-
-def test_confidence_bound_is_below_the_mean():
-    shares = np.array([1.0, 0.0, 1.0, 1.0])
-    assert lower_confidence_bound(shares) == pytest.approx(0.75 - 1.96 * 0.5 / 2)
-    assert lower_confidence_bound(np.array([0.5])) == 0.5
+from lookalike.lsh import HyperplaneLSH, LSHParams, tune_lsh
 
 
 def test_same_vectors_give_the_same_parameters_which_build_takes(vectors):

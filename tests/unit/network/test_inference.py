@@ -19,17 +19,17 @@ from lookalike.embedding.hook import HookedNetwork
 from lookalike.errors import ModelError, describe_system_error
 from lookalike.network import inference
 from lookalike.network.backbones import build_body, find_backbone
+from lookalike.network.embedding_network import EmbeddingNetwork
 from lookalike.network.head import Head, feature_layout
 from lookalike.network.inference import (
     CONVERSION_TOLERANCE,
-    CompiledNetwork,
+    OpenVINORunner,
     UnsupportedNetworkError,
     convert,
     load_graph,
     relative_difference,
     save_graph,
 )
-from lookalike.network.network import Network
 from lookalike.network.preprocessing import Preprocessing
 
 
@@ -47,7 +47,7 @@ def make_network(name, side=64):
     features = features if features in shape else shape[1]
     head = Head(features, 12, 3, pretrained_components=4, layout=feature_layout(shape, features), classifier="cosine")
     head.embedding.projection.normal_()
-    return Network(Preprocessing(side, "squish", body.mean, body.std), module, head)
+    return EmbeddingNetwork(Preprocessing(side, "squish", body.mean, body.std), module, head)
 
 
 def noise(count, side=64, seed=0):
@@ -82,7 +82,7 @@ def test_converted_network_gives_what_the_hook_gives(name, side, layers):
     network = make_network(name, side)
     for layer in layers:
         reference = HookedNetwork(network, layer)
-        run = CompiledNetwork(converted(reference, side), "fp32", many=True)
+        run = OpenVINORunner(converted(reference, side), "fp32", many=True)
         for count in (1, 2, 5):
             images = noise(count, side, seed=count)
             with torch.no_grad():
@@ -96,7 +96,7 @@ def test_converted_network_gives_what_the_hook_gives(name, side, layers):
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2)])
 def test_an_image_has_one_vector_whatever_stands_beside_it(graph, precision, tolerance):
     images = noise(12)
-    alone, together = (CompiledNetwork(graph, precision, many=many) for many in (False, True))
+    alone, together = (OpenVINORunner(graph, precision, many=many) for many in (False, True))
     expected = np.concatenate([alone(images[i : i + 1]) for i in range(len(images))])
 
     @given(st.integers(0, 11), st.integers(1, 12))
@@ -108,7 +108,7 @@ def test_an_image_has_one_vector_whatever_stands_beside_it(graph, precision, tol
 
 
 def test_threads_do_not_disturb_each_other(graph):
-    run = CompiledNetwork(graph, "fp32", many=True)
+    run = OpenVINORunner(graph, "fp32", many=True)
     batches = [noise(2, seed=seed) for seed in range(40)]
     expected = [run(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
@@ -117,7 +117,7 @@ def test_threads_do_not_disturb_each_other(graph):
 
 
 def test_a_result_is_kept_when_the_next_is_computed(graph):
-    run = CompiledNetwork(graph, "fp32", many=False)
+    run = OpenVINORunner(graph, "fp32", many=False)
     first = run(noise(1))
     copy = first.copy()
     run(noise(1, seed=1))
@@ -125,9 +125,9 @@ def test_a_result_is_kept_when_the_next_is_computed(graph):
 
 
 def test_forced_bf16_says_what_it_computes_in(graph):
-    run = CompiledNetwork(graph, "bf16", many=True)
+    run = OpenVINORunner(graph, "bf16", many=True)
     assert run.precision in {"fp32", "bf16"}
-    difference = relative_difference(CompiledNetwork(graph, "fp32", many=True)(noise(3)), run(noise(3)))
+    difference = relative_difference(OpenVINORunner(graph, "fp32", many=True)(noise(3)), run(noise(3)))
     # fp32 where the processor has no bf16 and does not emulate it.
     assert (difference > 1e-4) == (run.precision == "bf16")
     assert run(noise(3)).dtype == np.float32
@@ -144,14 +144,14 @@ def test_stored_graph_is_in_fp32_and_the_same_bytes_whatever_was_converted_befor
         {"<Type: 'float16'>", "<Type: 'bfloat16'>"}
     )
     images = noise(3)
-    whole, read = (CompiledNetwork(some, "fp32", many=False)(images) for some in (graph, stored))
+    whole, read = (OpenVINORunner(some, "fp32", many=False)(images) for some in (graph, stored))
     assert np.array_equal(whole, read)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "network.bin", "network.xml"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed by Linux alone")
 def test_loaded_network_keeps_no_file_open(graph, tmp_path):
-    run = CompiledNetwork(load_graph(tmp_path, save_graph(graph, tmp_path)), "fp32", many=False)
+    run = OpenVINORunner(load_graph(tmp_path, save_graph(graph, tmp_path)), "fp32", many=False)
     run(noise(1))
     opened = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
     assert not [path for path in opened if path.startswith(str(tmp_path))]
@@ -234,13 +234,13 @@ def refuse(*arguments, **options):
     raise SystemExit("a connection was tried")
 socket.socket.connect = socket.getaddrinfo = refuse
 import torch
-from lookalike.network.inference import convert, save_graph, CompiledNetwork
+from lookalike.network.inference import convert, save_graph, OpenVINORunner
 from pathlib import Path
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
 example = torch.ones(3, 2, 2, 3)
 graph = convert(network, example)
 save_graph(graph, Path(sys.argv[1]))
-CompiledNetwork(graph, "bf16", many=True)(example.numpy())
+OpenVINORunner(graph, "bf16", many=True)(example.numpy())
 assert "openvino_telemetry.main" not in sys.modules
 assert threading.active_count() == 1, threading.enumerate()
 """

@@ -54,7 +54,7 @@ def test_description_says_what_was_learned(trained, dataset_folder):
 def test_history_has_one_line_an_epoch(trained):
     with (trained[0] / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["stage"] for row in rows] == ["frozen", "unfrozen", "final head", "final head"]
+    assert [row["phase"] for row in rows] == ["frozen", "unfrozen", "final head", "final head"]
     assert trained[1].epochs == len(rows)
     assert all(0.0 <= float(row["accuracy"]) <= 1.0 for row in rows)
 
@@ -82,7 +82,7 @@ def test_no_epochs_are_a_training_of_components_alone(has_labels, dataset_folder
     catalog = open_dataset(source).catalog
     assert stored.description["images"] == catalog["split"].to_pylist().count("train")
     images = labelled_images(open_dataset(source), "train", LABELS if has_labels else [""])
-    pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
+    pixels = np.stack([stored.preprocessing.pixels(images.open(row, 32)) for row in range(len(images))])
     with torch.inference_mode():
         vectors = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     assert vectors.shape == (len(images), 16)
@@ -98,7 +98,7 @@ def test_the_classifier_of_an_untrained_head_says_nothing(dataset_folder, tmp_pa
 def accuracy_of_stored(folder, dataset_folder):
     stored = load_model(folder)
     images = labelled_images(open_dataset(dataset_folder), "valid", LABELS)
-    pixels = np.stack([images.pixels(row, stored.preprocessing) for row in range(len(images))])
+    pixels = np.stack([stored.preprocessing.pixels(images.open(row, 32)) for row in range(len(images))])
     with torch.inference_mode():
         scores = stored.network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     return float((scores.argmax(dim=1) == images.labels).double().mean())

@@ -8,22 +8,23 @@ from torch import nn
 from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
+from lookalike.network.embedding_network import Normalize
 from lookalike.network.head import Head, SeededDropout
-from lookalike.network.inference import CONVERSION_TOLERANCE, CompiledNetwork, relative_difference
-from lookalike.network.network import Normalize
+from lookalike.network.inference import CONVERSION_TOLERANCE, OpenVINORunner, relative_difference
 from lookalike.network.preprocessing import Preprocessing
 from lookalike.training import loop
 from lookalike.training.augmentation import random_box
 from lookalike.training.batches import FeatureBatches, ImageBatches
 from lookalike.training.context import labelled_images
-from lookalike.training.features import FrozenLayers
+from lookalike.training.features import compute_features, ready_layers, store_activations
 from lookalike.training.loop import parameter_groups
+from lookalike.training.phases import interpolate
 from lookalike.training.replicas import replicated
 from lookalike.training.splitting import split_body
-from lookalike.training.steps import interpolate
 from tests.tiny_model import LABELS, tiny_training_config
 
 pytestmark = pytest.mark.draws
+CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(32, "squish", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -38,7 +39,7 @@ def test_image_batches_without_shuffling_keep_order_and_every_image(images):
     assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
     first = batches[0][0]
     assert first.dtype == torch.uint8
-    assert torch.equal(first[1].permute(1, 2, 0), torch.from_numpy(images.pixels(1, PREPROCESSING)))
+    assert torch.equal(first[1].permute(1, 2, 0), torch.from_numpy(PREPROCESSING.pixels(images.open(1, 32))))
 
 
 def test_shuffled_passes_differ_and_repeat_by_seed(images):
@@ -120,16 +121,15 @@ def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_p
     body = build_body(find_backbone(name))
     normalize, pool = Normalize(body.mean, body.std), nn.Flatten()
     layers = split_body(body.module.eval(), "blocks.4")[0] if name == "tf_efficientnet_lite0" else body.module
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
     maps, vectors = nn.Sequential(normalize, layers), nn.Sequential(normalize, layers, pool)
-    by_torch = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
+    by_torch = [ready_layers(maps, noise, CPU), ready_layers(vectors, noise, CPU)]
     monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
-    by_openvino = [frozen.ready(maps, noise), frozen.ready(vectors, noise)]
-    assert [isinstance(ready, CompiledNetwork) for ready in by_torch + by_openvino] == [False, False, True, True]
+    by_openvino = [ready_layers(maps, noise, CPU), ready_layers(vectors, noise, CPU)]
+    assert [isinstance(ready, OpenVINORunner) for ready in by_torch + by_openvino] == [False, False, True, True]
     for form, ready in (("torch", by_torch), ("openvino", by_openvino)):
-        frozen.store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
+        store_activations(ready[0], noise, "maps", tmp_path / f"{form}.npy")
     stored = [np.load(tmp_path / f"{form}.npy") for form in ("torch", "openvino")]
-    pooled = [frozen.features(ready[1], noise, "vectors") for ready in (by_torch, by_openvino)]
+    pooled = [compute_features(ready[1], noise, "vectors") for ready in (by_torch, by_openvino)]
     assert stored[0].shape[0] == 42
     assert stored[0].shape[3] == layers(normalize(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))).shape[1]
     assert pooled[0].shape[:2] == (2, 21)
@@ -138,12 +138,11 @@ def test_frozen_layers_give_the_same_by_openvino_and_by_torch(name, noise, tmp_p
 
 
 def test_stored_activations_are_read_as_they_were_written(noise, tmp_path):
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
     first, second = nn.Conv2d(3, 5, 3).eval(), nn.Conv2d(5, 4, 3).eval()
     as_floats = Noise(noise.images.astype(np.float32))
-    stored = frozen.store_activations(frozen.ready(first, as_floats), as_floats, "maps", tmp_path / "maps.npy")
-    found = frozen.features(frozen.ready(second, stored), stored, "maps")
-    expected = frozen.features(frozen.ready(nn.Sequential(first, second), as_floats), as_floats, "both")
+    stored = store_activations(ready_layers(first, as_floats, CPU), as_floats, "maps", tmp_path / "maps.npy")
+    found = compute_features(ready_layers(second, stored, CPU), stored, "maps")
+    expected = compute_features(ready_layers(nn.Sequential(first, second), as_floats, CPU), as_floats, "both")
     assert torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
 
 
@@ -153,8 +152,7 @@ def test_frozen_layers_that_cannot_be_converted_are_run_by_torch(noise, monkeypa
             return torch.linalg.matrix_exp(images.float().mean(dim=(2, 3))[:, None] * torch.eye(3))
 
     monkeypatch.setattr("lookalike.training.features._WORTH_CONVERTING", 0)
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
-    assert frozen.features(frozen.ready(Moody(), noise), noise, "features").shape == (2, 21, 3, 3)
+    assert compute_features(ready_layers(Moody(), noise, CPU), noise, "features").shape == (2, 21, 3, 3)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "OpenVINO cannot run the frozen layers, so that torch does, more slowly"
     ]
@@ -163,9 +161,8 @@ def test_frozen_layers_that_cannot_be_converted_are_run_by_torch(noise, monkeypa
 def test_few_images_pay_for_no_conversion(noise):
     layers = nn.Conv2d(3, 3, 1).eval()
     many = Noise(np.zeros((500, 2, 2, 3), np.float32))
-    frozen = FrozenLayers(torch.device("cpu"), "fp32")
-    assert not isinstance(frozen.ready(layers, noise), CompiledNetwork)
-    assert isinstance(frozen.ready(layers, many), CompiledNetwork)
+    assert not isinstance(ready_layers(layers, noise, CPU), OpenVINORunner)
+    assert isinstance(ready_layers(layers, many, CPU), OpenVINORunner)
 
 
 def test_split_body_of_a_network_that_is_no_row_raises():
@@ -231,7 +228,7 @@ def test_copies_keep_sharing_parameters_through_a_fit(monkeypatch, images):
     features = torch.rand(1, len(images), 8, 8, 3).numpy()
     train = FeatureBatches(features, images.labels, 8, shuffle_seed=0)
     config = tiny_training_config(unfrozen_epochs=2)
-    loop.train_network(layers, head, train, train, config, torch.device("cpu"))
+    loop.train_network(layers, head, train, train, config)
     ((own, copies),) = made
     assert not torch.equal(layers.weight, before)
     assert [mine.data_ptr() for mine in own] == [theirs.data_ptr() for theirs in copies]

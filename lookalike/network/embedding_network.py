@@ -1,4 +1,4 @@
-"""The whole network: pixels to normalized input, body, head; and how torch runs it."""
+"""The whole network (normalization, body and head), and how torch runs it."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
         return rows.reshape(by_row.shape).permute(0, 3, 1, 2)
 
 
-class Network(nn.Module):
+class EmbeddingNetwork(nn.Module):
     """`normalize`, `body` and `head` in a row; pixels (n, 3, h, w) in, class scores (n, classes) out."""
 
     def __init__(self, preprocessing: Preprocessing, body: nn.Module, head: Head) -> None:
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 class TorchRunner:
-    """Runs a network by torch on arrays, as `inference.CompiledNetwork` does; several threads may call it at once."""
+    """Runs a network by torch on arrays, as `inference.OpenVINORunner` does; several threads may call it at once."""
 
     def __init__(self, network: nn.Module, device: torch.device, precision: ResolvedPrecision) -> None:
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
