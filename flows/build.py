@@ -23,7 +23,7 @@ from tasks.download_dataset import download_dataset
 from tasks.embed_all import embed_all
 from tasks.evaluate_recall import evaluate_recall
 from tasks.fine_tune import fine_tune
-from tasks.stage_runs import result_of
+from tasks.stage_runs import StageRuns
 from tasks.states import with_named_states
 
 logger = logging.getLogger("lookalike.build")
@@ -64,15 +64,19 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
 
 
 def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
-    """The five stages, each built or cached, by name; `check_dataset` is called before any training."""
-    dataset = result_of(download_dataset, config)
+    """Return the five stages' results by name; `check_dataset` is called before any training.
+
+    Which results a stage reads is written in `lookalike.pipeline.registry`.
+    """
+    run = StageRuns(config)
+    dataset = run(download_dataset)
     check_dataset(dataset)
     check_used_labels(config, dataset.artifact.folder)
-    model = result_of(fine_tune, config, dataset)
-    embeddings = result_of(embed_all, config, dataset, model)
-    index = result_of(build_lsh, config, embeddings)
-    evaluation = result_of(evaluate_recall, config, dataset, model, embeddings, index)
-    return {result.artifact.step: result for result in (dataset, model, embeddings, index, evaluation)}
+    run(fine_tune)
+    run(embed_all)
+    run(build_lsh)
+    run(evaluate_recall)
+    return run.results
 
 
 def _log_outcome(outcome: dict[str, Any], config: LookalikeConfig) -> None:

@@ -48,7 +48,7 @@ def run_build(
         for name in STAGES:
             on_stage(name)
             with around_stage():
-                results[name] = run_stage(store, config, name, {step: done.artifact for step, done in results.items()})
+                results[name] = run_stage(store, config, name, results)
             if name == "download_dataset":
                 refuse_if_shrunken(store, config, 0.0, results[name])
         on_stage("publish")

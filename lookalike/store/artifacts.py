@@ -133,11 +133,11 @@ class Store:
             return self._build(spec, build, resumable=resumable, timed_files=timed_files), False
 
     def finished_folders(self, step: str, code_version: str) -> list[Path]:
-        """The folders of all artifacts that a version of a step's code has finished; they may be damaged."""
+        """Return the folders of all artifacts that a version of a step's code has finished; they may be damaged."""
         return [
             self._reference(manifest).folder
-            for manifest in self._manifests()
-            if (manifest["spec"]["step"], manifest["spec"]["code_version"]) == (step, code_version)
+            for manifest in self._manifests(step)
+            if manifest["spec"]["code_version"] == code_version
         ]
 
     def references(self) -> list[ArtifactReference]:
@@ -145,10 +145,11 @@ class Store:
         return [self._reference(manifest) for manifest in self._manifests()]
 
     def find(self, step: str, folder: Path) -> ArtifactReference | None:
-        """The finished artifact of a step whose files are in `folder`, if they are all there and whole."""
-        for reference in self.references():
-            if reference.step == step and reference.folder == folder:
-                manifest = read_manifest(folder.parent / MANIFEST)
+        """Return the finished artifact of a step whose files are in `folder`, if they are all there and undamaged."""
+        with suppress(ArtifactError):
+            manifest = read_manifest(folder.parent / MANIFEST)
+            reference = self._reference(manifest)
+            if (reference.step, reference.folder) == (step, folder):
                 return None if damaged_files(folder, manifest["files"], deep=False) else reference
         return None
 
@@ -194,8 +195,8 @@ class Store:
         write_json_atomic(step_folder / MANIFEST, manifest)
         return self._reference(manifest)
 
-    def _manifests(self) -> Iterator[dict[str, Any]]:
-        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+    def _manifests(self, step: str = "*") -> Iterator[dict[str, Any]]:
+        for path in sorted(self.root.glob(f"{step}/*/{MANIFEST}")):
             with suppress(ArtifactError):
                 yield read_manifest(path)
 

@@ -6,13 +6,15 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import QualityGateError
+from lookalike.pipeline.registry import STAGES
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
 from lookalike.store.events import read_events
 from tests.tiny_build import folder_source
 from tests.tiny_model import make_images
 
-STEPS = ["download_dataset", "fine_tune", "embed_all", "build_lsh", "evaluate_recall"]
+# The order of the calls in the flow must be that of the registry.
+STEPS = list(STAGES)
 
 
 @pytest.fixture
