@@ -17,7 +17,6 @@ from lookalike.pipeline.preflight import check_before_start, check_used_labels
 from lookalike.pipeline.publishing import RefusedBuildError, publish, refuse_if_shrunken
 from lookalike.pipeline.registry import StageResult
 from lookalike.store.artifacts import Store
-from lookalike.store.locks import shared_lock
 from tasks.build_lsh import build_lsh
 from tasks.download_dataset import download_dataset
 from tasks.embed_all import embed_all
@@ -50,8 +49,8 @@ def build(config_file: str | None = None, settings: list[str] | None = None) -> 
 def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     """Run the stages, publish, and return the outcome of the build."""
     started = time.perf_counter()
-    with shared_lock(config.artifacts.root, "builds"):
-        store = Store(config.artifacts.root)
+    store = Store(config.artifacts.root)
+    with store.building():
         try:
             results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
             logger.info("%s", describe_counts(results))

@@ -10,7 +10,6 @@ from lookalike.pipeline.publishing import publish, refuse_if_shrunken
 from lookalike.pipeline.registry import STAGES, StageResult, run_stage
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
-from lookalike.store.locks import shared_lock
 
 # fp32, because `auto` measures and may decide otherwise on a busy machine. No gate, because nothing is learned.
 TINY_SETTINGS = (
@@ -44,7 +43,7 @@ def run_build(
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
     store = Store(config.artifacts.root)
     results: dict[str, StageResult] = {}
-    with shared_lock(store.root, "builds"):
+    with store.building():
         for name in STAGES:
             on_stage(name)
             with around_stage():
