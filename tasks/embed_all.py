@@ -3,11 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config.sections import LookalikeConfig
+from lookalike.pipeline.registry import Plan
 from tasks.stage_runs import Inputs, TaskOutcome, run
 
 
 @task(name="embed_all", cache_policy=NO_CACHE, persist_result=False)
-def embed_all(config: LookalikeConfig, inputs: Inputs) -> TaskOutcome:
+def embed_all(plan: Plan, inputs: Inputs) -> TaskOutcome:
     """Return the embeddings' artifact; an interrupted run continues after its last finished shard."""
-    return run(config, "embed_all", inputs)
+    return run(plan, "embed_all", inputs)

@@ -8,8 +8,7 @@ from prefect import Task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from lookalike.config.sections import LookalikeConfig
-from lookalike.pipeline.registry import STAGES, StageResult, run_stage
+from lookalike.pipeline.registry import STAGES, Plan, StageResult, run_stage
 from lookalike.store.artifacts import Store
 from tasks.states import with_named_states
 
@@ -20,13 +19,13 @@ TaskOutcome = StageResult | State[StageResult]
 
 
 @with_named_states
-def run(config: LookalikeConfig, name: str, inputs: Inputs) -> TaskOutcome:
+def run(plan: Plan, name: str, inputs: Inputs) -> TaskOutcome:
     """Run a stage; a cached one is returned as a state named Cached, so that Prefect's pages show it.
 
     A task that returns a State hands the State to its caller: flows unwrap it with `StageRuns`.
     """
     logger.info("%s ...", name)
-    result = run_stage(Store(config.artifacts.root), config, name, inputs)
+    result = run_stage(Store(plan.config.artifacts.root), plan, name, inputs)
     if result.cached:
         logger.info("%s: cached", name)
         return Completed(name="Cached", message=f"{name} is unchanged", data=result)
@@ -40,13 +39,13 @@ class StageRuns:
     Prefect draws its graph of a run from what a task is handed, so each gets its inputs and no other results.
     """
 
-    def __init__(self, config: LookalikeConfig) -> None:
-        self.config = config
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.results: dict[str, StageResult] = {}
 
-    def __call__(self, task: Task[[LookalikeConfig, Inputs], Any]) -> StageResult:
+    def __call__(self, task: Task[[Plan, Inputs], Any]) -> StageResult:
         """Run the task of a stage and return its result, or raise its error."""
         inputs = {name: self.results[name] for name in STAGES[task.name].inputs}
-        result: StageResult = task(self.config, inputs, return_state=True).result()
+        result: StageResult = task(self.plan, inputs, return_state=True).result()
         self.results[task.name] = result
         return result

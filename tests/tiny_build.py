@@ -7,7 +7,7 @@ from typing import Any
 
 from lookalike.config.loading import load_config
 from lookalike.pipeline.publishing import publish, refuse_if_shrunken
-from lookalike.pipeline.registry import STAGES, StageResult, run_stage
+from lookalike.pipeline.registry import STAGES, Plan, StageResult, run_stage
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
 
@@ -41,13 +41,13 @@ def run_build(
     `on_stage` is called with the name before each of them, and `around_stage` gives a context for each.
     """
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
-    store = Store(config.artifacts.root)
+    store, plan = Store(config.artifacts.root), Plan(config)
     results: dict[str, StageResult] = {}
     with store.building():
         for name in STAGES:
             on_stage(name)
             with around_stage():
-                results[name] = run_stage(store, config, name, results)
+                results[name] = run_stage(store, plan, name, results)
             if name == "download_dataset":
                 refuse_if_shrunken(store, config, 0.0, results[name])
         on_stage("publish")

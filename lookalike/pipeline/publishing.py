@@ -13,7 +13,7 @@ from lookalike.files import digest_of
 from lookalike.pipeline.baseline import baseline_of, collection_of
 from lookalike.pipeline.code_version import installed_version
 from lookalike.pipeline.gate import gate_problems, shrinkage_problems
-from lookalike.pipeline.registry import StageResult, find_stages
+from lookalike.pipeline.registry import Plan, StageResult, find_stages
 from lookalike.store.artifacts import Store
 from lookalike.store.events import Build, append_event, make_current, read_current, read_events
 
@@ -132,7 +132,7 @@ def find_status(store: Store, config: LookalikeConfig | None) -> dict[str, Any]:
     if config is None:
         return status
     try:
-        found = find_stages(store, config)
+        found = find_stages(store, Plan(config))
     except LookalikeError as error:
         return {**status, "problem": str(error)}
     published = (status["published"] or {}).get("artifacts", {})
