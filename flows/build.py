@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,20 @@ from lookalike.config.sections import LookalikeConfig
 from lookalike.pipeline.descriptions import describe_counts, describe_outcome
 from lookalike.pipeline.preflight import check_before_start, check_used_labels
 from lookalike.pipeline.publishing import RefusedBuildError, publish, refuse_if_shrunken
-from lookalike.pipeline.registry import StageResult
+from lookalike.pipeline.registry import Plan, StageResult
 from lookalike.store.artifacts import Store
-from lookalike.store.locks import shared_lock
 from tasks.build_lsh import build_lsh
 from tasks.download_dataset import download_dataset
 from tasks.embed_all import embed_all
 from tasks.evaluate_recall import evaluate_recall
 from tasks.fine_tune import fine_tune
-from tasks.stage_runs import result_of
+from tasks.stage_runs import StageRuns
 from tasks.states import with_named_states
 
 logger = logging.getLogger("lookalike.build")
+
+# Set by the command line for the build that it starts; a deployed run finds nothing here, and checks everything.
+_checked: ContextVar[Plan | None] = ContextVar("checked", default=None)
 
 
 @flow(name="build", persist_result=False, validate_parameters=True)
@@ -43,17 +47,30 @@ def build(config_file: str | None = None, settings: list[str] | None = None) -> 
             of a key counts. The artifact root of a deployment cannot be changed.
     """
     config = load_run_config(config_file, settings or [])
-    check_before_start(config, Path(config_file) if config_file else None, settings or [])
-    return run_stages(config)
+    plan = _checked.get()
+    if plan is None or plan.config != config:
+        plan = check_before_start(config, Path(config_file) if config_file else None, settings or [])
+    return run_stages(plan)
 
 
-def run_stages(config: LookalikeConfig) -> dict[str, Any]:
+@contextmanager
+def already_checked(plan: Plan) -> Iterator[None]:
+    """Let the build that is run within the block, in this process, use what was checked and found before it."""
+    token = _checked.set(plan)
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+def run_stages(plan: Plan) -> dict[str, Any]:
     """Run the stages, publish, and return the outcome of the build."""
     started = time.perf_counter()
-    with shared_lock(config.artifacts.root, "builds"):
-        store = Store(config.artifacts.root)
+    config = plan.config
+    store = Store(config.artifacts.root)
+    with store.building():
         try:
-            results = run_in_order(config, partial(refuse_if_shrunken, store, config, started))
+            results = run_in_order(plan, partial(refuse_if_shrunken, store, config, started))
             logger.info("%s", describe_counts(results))
             outcome = publish(store, config, results, started)
         except RefusedBuildError as refusal:
@@ -63,16 +80,20 @@ def run_stages(config: LookalikeConfig) -> dict[str, Any]:
     return outcome
 
 
-def run_in_order(config: LookalikeConfig, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
-    """The five stages, each built or cached, by name; `check_dataset` is called before any training."""
-    dataset = result_of(download_dataset, config)
+def run_in_order(plan: Plan, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
+    """Return the five stages' results by name; `check_dataset` is called before any training.
+
+    Which results a stage reads is written in `lookalike.pipeline.registry`.
+    """
+    run = StageRuns(plan)
+    dataset = run(download_dataset)
     check_dataset(dataset)
-    check_used_labels(config, dataset.artifact.folder)
-    model = result_of(fine_tune, config, dataset)
-    embeddings = result_of(embed_all, config, dataset, model)
-    index = result_of(build_lsh, config, embeddings)
-    evaluation = result_of(evaluate_recall, config, dataset, model, embeddings, index)
-    return {result.artifact.step: result for result in (dataset, model, embeddings, index, evaluation)}
+    check_used_labels(plan.config, dataset.artifact.folder)
+    run(fine_tune)
+    run(embed_all)
+    run(build_lsh)
+    run(evaluate_recall)
+    return run.results
 
 
 def _log_outcome(outcome: dict[str, Any], config: LookalikeConfig) -> None:

@@ -36,14 +36,15 @@ def build(options: argparse.Namespace) -> int:
     from lookalike.pipeline.preflight import check_before_start
     from lookalike.pipeline.publishing import RefusedBuildError
 
-    check_before_start(config, options.config, options.set)
+    plan = check_before_start(config, options.config, options.set)
     wait_for_prefect = _start_prefect()
     logging.getLogger("lookalike.build").info("starting Prefect (a few seconds) ...")
+    from flows.build import already_checked
     from flows.build import build as build_flow
 
     wait_for_prefect()
     try:
-        with _ending_on_sigterm():
+        with _ending_on_sigterm(), already_checked(plan):
             outcome = build_flow(str(options.config) if options.config else None, options.set)
     except RefusedBuildError as refusal:
         if options.json:

@@ -17,7 +17,6 @@ from lookalike.pipeline.preflight import check_before_start
 from lookalike.pipeline.publishing import record_experiment, warn_if_shrunken
 from lookalike.pipeline.registry import StageResult
 from lookalike.store.artifacts import Store
-from lookalike.store.locks import shared_lock
 from tasks.states import with_named_states
 
 
@@ -40,10 +39,11 @@ def _row(config_file: Path, settings: list[str]) -> dict[str, Any]:
     name = config_file.stem
     try:
         config = load_config(config_file, settings)
-        check_before_start(config, config_file, settings)
-        with shared_lock(config.artifacts.root, "builds"):
-            store = Store(config.artifacts.root)
-            results = run_in_order(config, partial(warn_if_shrunken, store, config))
+        # The command line has checked it too, perhaps hours ago: the images may have changed since.
+        plan = check_before_start(config, config_file, settings)
+        store = Store(config.artifacts.root)
+        with store.building():
+            results = run_in_order(plan, partial(warn_if_shrunken, store, config))
             build_id = record_experiment(store, config, results, name)
         return {"name": name, "error": None, "build_id": build_id, **_figures(results)}
     except LookalikeError as error:

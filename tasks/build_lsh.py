@@ -3,12 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config.sections import LookalikeConfig
-from lookalike.pipeline.registry import StageResult
-from tasks.stage_runs import TaskOutcome, run
+from lookalike.pipeline.registry import Plan
+from tasks.stage_runs import Inputs, TaskOutcome, run
 
 
 @task(name="build_lsh", cache_policy=NO_CACHE, persist_result=False)
-def build_lsh(config: LookalikeConfig, embeddings: StageResult) -> TaskOutcome:
+def build_lsh(plan: Plan, inputs: Inputs) -> TaskOutcome:
     """Return the index's artifact."""
-    return run(config, "build_lsh", embeddings)
+    return run(plan, "build_lsh", inputs)

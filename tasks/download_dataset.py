@@ -3,11 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config.sections import LookalikeConfig
-from tasks.stage_runs import TaskOutcome, run
+from lookalike.pipeline.registry import Plan
+from tasks.stage_runs import Inputs, TaskOutcome, run
 
 
 @task(name="download_dataset", cache_policy=NO_CACHE, persist_result=False)
-def download_dataset(config: LookalikeConfig) -> TaskOutcome:
-    """Return the dataset's artifact; downloads have retries of their own, mirror by mirror."""
-    return run(config, "download_dataset")
+def download_dataset(plan: Plan, inputs: Inputs) -> TaskOutcome:
+    """Return the dataset's artifact; never retried, since a download tries its mirrors several times."""
+    return run(plan, "download_dataset", inputs)

@@ -1,14 +1,13 @@
-"""Task embed_all: one vector for every image."""
+"""Task embed_all: embed every image."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config.sections import LookalikeConfig
-from lookalike.pipeline.registry import StageResult
-from tasks.stage_runs import TaskOutcome, run
+from lookalike.pipeline.registry import Plan
+from tasks.stage_runs import Inputs, TaskOutcome, run
 
 
 @task(name="embed_all", cache_policy=NO_CACHE, persist_result=False)
-def embed_all(config: LookalikeConfig, dataset: StageResult, model: StageResult) -> TaskOutcome:
-    """Return the embeddings' artifact; a run that was interrupted goes on from its last finished shard."""
-    return run(config, "embed_all", dataset, model)
+def embed_all(plan: Plan, inputs: Inputs) -> TaskOutcome:
+    """Return the embeddings' artifact; an interrupted run continues after its last finished shard."""
+    return run(plan, "embed_all", inputs)

@@ -3,18 +3,15 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.config.sections import LookalikeConfig
-from lookalike.pipeline.registry import StageResult
+from lookalike.pipeline.registry import Plan, StageResult
 from tasks.pages import show_markdown
-from tasks.stage_runs import TaskOutcome, run
+from tasks.stage_runs import Inputs, TaskOutcome, run
 
 
 @task(name="evaluate_recall", cache_policy=NO_CACHE, persist_result=False)
-def evaluate_recall(
-    config: LookalikeConfig, dataset: StageResult, model: StageResult, embeddings: StageResult, index: StageResult
-) -> TaskOutcome:
+def evaluate_recall(plan: Plan, inputs: Inputs) -> TaskOutcome:
     """Return the evaluation's artifact."""
-    outcome = run(config, "evaluate_recall", dataset, model, embeddings, index)
+    outcome = run(plan, "evaluate_recall", inputs)
     if isinstance(outcome, StageResult):
         report = (outcome.artifact.folder / "report.md").read_text(encoding="utf-8")
         show_markdown("evaluation", report, "Recall of the index and quality of the embedding")

@@ -7,10 +7,9 @@ from typing import Any
 
 from lookalike.config.loading import load_config
 from lookalike.pipeline.publishing import publish, refuse_if_shrunken
-from lookalike.pipeline.registry import STAGES, StageResult, run_stage
+from lookalike.pipeline.registry import STAGES, Plan, StageResult, run_stage
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
-from lookalike.store.locks import shared_lock
 
 # fp32, because `auto` measures and may decide otherwise on a busy machine. No gate, because nothing is learned.
 TINY_SETTINGS = (
@@ -42,13 +41,13 @@ def run_build(
     `on_stage` is called with the name before each of them, and `around_stage` gives a context for each.
     """
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
-    store = Store(config.artifacts.root)
+    store, plan = Store(config.artifacts.root), Plan(config)
     results: dict[str, StageResult] = {}
-    with shared_lock(store.root, "builds"):
+    with store.building():
         for name in STAGES:
             on_stage(name)
             with around_stage():
-                results[name] = run_stage(store, config, name, {step: done.artifact for step, done in results.items()})
+                results[name] = run_stage(store, plan, name, results)
             if name == "download_dataset":
                 refuse_if_shrunken(store, config, 0.0, results[name])
         on_stage("publish")

@@ -72,8 +72,7 @@ def _no_images(root: Path, files: Sequence[FoundFile]) -> str:
             f"{root} holds no images but {len(links):,} symbolic links ({_shown(links)}) that are not followed; "
             "set dataset.follow_links=true"
         )
-    what = f"none of its {len(files):,} files is an image by its name (.jpg, .png, ...)" if files else "it is empty"
-    return f"{root} holds no images: {what}"
+    return f"{root} holds no images: none of its {len(files):,} files is an image by its name (.jpg, .png, ...)"
 
 
 def _problem_of_labels(paths: Sequence[str], config: DatasetConfig) -> str | None:

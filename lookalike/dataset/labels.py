@@ -2,35 +2,11 @@
 
 import difflib
 from collections.abc import Collection
-from pathlib import Path
 
-from lookalike.config.sections import DatasetConfig, LookalikeConfig
-from lookalike.dataset import caltech101
-from lookalike.dataset.archive import archived_paths, without_outer_folders
-from lookalike.dataset.label_folders import label_of
-from lookalike.dataset.listing import list_source
+from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 
 _MOST_NAMED = 10
-
-
-def source_labels(config: DatasetConfig, artifacts: Path) -> set[str] | None:
-    """Return the labels of a source, excluded ones too, by its file names; None if it must be downloaded first.
-
-    Raises `DatasetError` or `ConfigError` if the source cannot be listed.
-    """
-    if config.source == "synthetic":
-        from lookalike.dataset.synthetic.generate import synthetic_labels
-
-        return set(synthetic_labels(config.synthetic_labels))
-    folder = config.folder if config.source == "folder" else caltech101.local_source(config)
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        return {label_of(path, config) for path in archived_paths(folder)}
-    folder = without_outer_folders(folder) if config.source == "caltech101" else folder
-    listing = list_source(folder, config, artifacts)
-    return {label_of(file.path, config) for file in listing.files}
 
 
 def check_excluded_labels(excluded: Collection[str], labels: Collection[str]) -> None:

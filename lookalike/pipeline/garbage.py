@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from lookalike.files import TEMPORARY_PREFIX
 from lookalike.pipeline.registry import STAGES
 from lookalike.store.artifacts import PARTIAL, Store
 from lookalike.store.events import Event, publications, read_current, read_events
-from lookalike.store.locks import try_exclusive
 from lookalike.store.manifests import MANIFEST, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -38,13 +37,13 @@ def find_garbage(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRAC
     what searchers answer from. What is younger than the grace period stays too. Raises ArtifactError if
     there is no such root, or a build runs: what that has finished belongs to no record yet.
     """
-    with _alone(store), ExitStack() as locks:
+    with store.alone(), ExitStack() as locks:
         return list(_garbage(store, _needed_folders(store, keep, locks), grace_seconds))
 
 
 def clear(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> list[Garbage]:
     """Remove the garbage (see `find_garbage`) and return what was removed; the rest is named in a warning."""
-    with _alone(store), ExitStack() as locks:
+    with store.alone(), ExitStack() as locks:
         garbage = list(_garbage(store, _needed_folders(store, keep, locks), grace_seconds))
         removed = [item for item in garbage if _remove(item.path)]
         for folder in _key_folders(store):
@@ -62,15 +61,6 @@ def size_bytes(path: Path) -> int:
     return 0
 
 
-@contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    store.check_exists()
-    with try_exclusive(store.root, "builds") as is_alone:
-        if not is_alone:
-            raise ArtifactError("a build is running; clear away when it has ended")
-        yield
-
-
 def _needed_folders(store: Store, keep: int, locks: ExitStack) -> set[Path]:
     """The folders of all builds that are kept or in use.
 
@@ -83,7 +73,7 @@ def _needed_folders(store: Store, keep: int, locks: ExitStack) -> set[Path]:
 
     @cache
     def is_in_use(build_id: str) -> bool:
-        return not locks.enter_context(try_exclusive(store.root, f"build-{build_id}"))
+        return not locks.enter_context(store.unused(build_id))
 
     # Also of a kept build: a searcher may answer from folders that the same build had before.
     others = [

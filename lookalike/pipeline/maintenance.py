@@ -21,7 +21,6 @@ from lookalike.store.events import (
     read_event,
     read_events,
 )
-from lookalike.store.locks import exclusive_lock, shared_lock
 from lookalike.store.manifests import MANIFEST, damaged_files, read_manifest
 
 _SAMPLED_IMAGES = 32
@@ -76,7 +75,7 @@ def roll_back(store: Store, build_id: str | None) -> Build:
     """
     store.check_exists()
     # Shared with builds, so that nothing is cleared away between the check and the change.
-    with shared_lock(store.root, "builds"), exclusive_lock(store.root, "publish", waiting_for="what is published"):
+    with store.building(), store.publishing():
         chosen = _usable_build(store, build_id)
         append_event(store.root, "rolled_back", chosen.build)
         make_current(store.root, chosen)

@@ -3,29 +3,31 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lookalike.config.sections import IndexConfig, LookalikeConfig
 from lookalike.errors import ArtifactError, ConfigError
+from lookalike.pipeline.registry import Plan
 from lookalike.store.artifacts import Store
 
 _LSHASH3_BYTES_A_VECTOR = 16_000
 
 
-def check_before_start(config: LookalikeConfig, config_file: Path | None = None, settings: Sequence[str] = ()) -> None:
-    """Check everything that needs no work: images, labels, network, weights, index, artifact root.
+def check_before_start(config: LookalikeConfig, config_file: Path | None = None, settings: Sequence[str] = ()) -> Plan:
+    """Return the plan of a build, after all checks that need no work: images, labels, network, index, artifact root.
 
     Raises ConfigError for settings that cannot work, naming `config_file` unless the key is one of `settings`
     (each as `section.key=value`); DatasetError for a source without files or usable labels; ArtifactError for a root
     that cannot be written.
     """
+    plan = Plan(config)
     try:
-        _check(config)
+        _check(plan)
     except ConfigError as error:
         key = str(error).partition(":")[0]
         if config_file is None or any(setting.startswith(f"{key}=") for setting in settings):
             raise
         raise ConfigError(f"{config_file}: {error}") from error
+    return plan
 
 
 def check_used_labels(config: LookalikeConfig, dataset_folder: Path) -> None:
@@ -50,15 +52,14 @@ def check_root(root: Path) -> None:
         raise ArtifactError(f"the artifact root {root} cannot be written; choose another with artifacts.root")
 
 
-def _check(config: LookalikeConfig) -> None:
-    from lookalike.stages.download_dataset import check_folder, source_fingerprint
+def _check(plan: Plan) -> None:
     from lookalike.training.checks import check_backbone
 
+    config = plan.config
     _check_root_is_apart(config)
-    source = source_fingerprint(config.dataset, config.artifacts.root)
-    check_folder(config.dataset, config.artifacts.root)
-    _check_labels(config)
-    _check_index(config.index, _image_count(config, source))
+    plan.source.check()
+    _check_labels(plan)
+    _check_index(config.index, plan.source.n_images)
     if not _has_proven_network(config):
         check_backbone(config.training)
         from lookalike.pipeline.dry_run import check_network
@@ -80,23 +81,13 @@ def _check_root_is_apart(config: LookalikeConfig) -> None:
         )
 
 
-def _check_labels(config: LookalikeConfig) -> None:
+def _check_labels(plan: Plan) -> None:
     from lookalike.dataset import labels
 
-    if not labels.names_labels(config):
-        return
-    found = labels.source_labels(config.dataset, config.artifacts.root)
-    if found is not None:
-        excluded = config.dataset.exclude_labels
-        labels.check_excluded_labels(excluded, found)
-        labels.check_used_labels(config, found - set(excluded))
-
-
-def _image_count(config: LookalikeConfig, source: dict[str, Any]) -> int:
-    """The number of images, as far as it is known."""
-    if config.dataset.source == "synthetic":
-        return config.dataset.synthetic_labels * config.dataset.synthetic_images_per_label
-    return int(source.get("n_files", 0))
+    if labels.names_labels(plan.config) and plan.source.labels is not None:
+        excluded = plan.config.dataset.exclude_labels
+        labels.check_excluded_labels(excluded, plan.source.labels)
+        labels.check_used_labels(plan.config, plan.source.labels - set(excluded))
 
 
 def _check_index(config: IndexConfig, n_images: int) -> None:

@@ -13,10 +13,9 @@ from lookalike.files import digest_of
 from lookalike.pipeline.baseline import baseline_of, collection_of
 from lookalike.pipeline.code_version import installed_version
 from lookalike.pipeline.gate import gate_problems, shrinkage_problems
-from lookalike.pipeline.registry import StageResult, find_stages
+from lookalike.pipeline.registry import Plan, StageResult, find_stages
 from lookalike.store.artifacts import Store
 from lookalike.store.events import Build, append_event, make_current, read_current, read_events
-from lookalike.store.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def publish(
     build = _build_of(store, config, results)
     _check_counts(results)
     # Two builds that end at once take their numbers one after the other.
-    with exclusive_lock(store.root, "publish", waiting_for="what is published"):
+    with store.publishing():
         problems = _decide(store, config, build, results)
     outcome = _outcome(build, results, started, published=not problems)
     if problems:
@@ -55,7 +54,7 @@ def refuse_if_shrunken(store: Store, config: LookalikeConfig, started: float, da
     """Raise RefusedBuildError, and record it, if the collection lost too many images: before hours of training."""
     results = {"download_dataset": dataset}
     build = _build_of(store, config, results)
-    with exclusive_lock(store.root, "publish", waiting_for="what is published"):
+    with store.publishing():
         problems = _shrinkage(store, config, dataset)
         if not problems:
             return
@@ -73,7 +72,7 @@ def record_experiment(store: Store, config: LookalikeConfig, results: Mapping[st
     """Record a build that is not to be published, unless it is the newest one of its name; return its id."""
     build = _build_of(store, config, results)
     _check_counts(results)
-    with exclusive_lock(store.root, "publish", waiting_for="what is published"):
+    with store.publishing():
         earlier = [event for event in read_events(store.root) if (event.kind, event.name) == ("experiment", name)]
         if not earlier or not _is_same(earlier[-1].build, build):
             append_event(store.root, "experiment", build, name=name)
@@ -133,7 +132,7 @@ def find_status(store: Store, config: LookalikeConfig | None) -> dict[str, Any]:
     if config is None:
         return status
     try:
-        found = find_stages(store, config)
+        found = find_stages(store, Plan(config))
     except LookalikeError as error:
         return {**status, "problem": str(error)}
     published = (status["published"] or {}).get("artifacts", {})

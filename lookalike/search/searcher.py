@@ -1,8 +1,6 @@
 """`Searcher`: opens the published build once, then answers any number of queries, without Prefect."""
 
-import os
 import time
-import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -23,7 +21,7 @@ from lookalike.search.results import QueryResult, SimilarImage, similarity_of
 from lookalike.search.sources import ImageSource, image_id_of, is_one_source, name_of, read_query
 from lookalike.store.artifacts import Store
 from lookalike.store.events import find_build, read_events
-from lookalike.store.locks import hold_shared
+from lookalike.store.locks import HeldLock
 
 if TYPE_CHECKING:
     from lookalike.embedding.embedder import Embedder
@@ -37,14 +35,14 @@ class Searcher:
     """
 
     def __init__(
-        self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: int | None, max_pixels: int
+        self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: HeldLock, max_pixels: int
     ) -> None:
         from lookalike.dataset.storage import dataset_root
         from lookalike.embedding.table import load_rows
 
         self.build_id = build_id
         # Held while this object lives and is open: `lookalike gc` leaves a build in use alone.
-        self._release = weakref.finalize(self, os.close, in_use) if in_use is not None else None
+        self._in_use = in_use
         self._is_closed = False
         self.config = config
         self._model_folder = folders["fine_tune"]
@@ -89,8 +87,7 @@ class Searcher:
     def close(self) -> None:
         """Let go of the index, its mapped files and the build's lock; closing again does nothing."""
         self._is_closed = True
-        if self._release is not None:
-            self._release()
+        self._in_use.release()
         for name in ("_index", "_rows", "_embedder", "_row_of_id"):
             self.__dict__.pop(name, None)
 
@@ -211,27 +208,26 @@ class Searcher:
 _FAILED = QueryResult(query="", neighbors=(), candidates=0, latency_ms=0.0)
 
 
-def _hold_current(store: Store) -> tuple[dict[str, Any], int | None]:
+def _hold_current(store: Store) -> tuple[dict[str, Any], HeldLock]:
     """The published build's record, and the lock that keeps the garbage collector away from it."""
     while True:
         record = store.read_current()
         if record is None:
             raise ArtifactError(f"nothing is published below {store.root}; run `lookalike build` first")
-        in_use = hold_shared(store.root, f"build-{record['build_id']}")
+        in_use = store.in_use(record["build_id"])
         # Another build may have become current before the lock was held, and this one been cleared away.
-        if in_use is None or store.read_current() == record:
+        if store.read_current() == record:
             return record, in_use
-        os.close(in_use)
+        in_use.release()
 
 
-def _hold_build(store: Store, build_id: str) -> tuple[dict[str, Any], int | None]:
+def _hold_build(store: Store, build_id: str) -> tuple[dict[str, Any], HeldLock]:
     """As `_hold_current`, for any build that was not cleared away."""
     found = find_build(read_events(store.root), build_id).build
-    in_use = hold_shared(store.root, f"build-{found.build_id}")
+    in_use = store.in_use(found.build_id)
     # Only now: it may have been cleared away before the lock was held.
     if not found.is_complete(store.root):
-        if in_use is not None:
-            os.close(in_use)
+        in_use.release()
         was = "was cleared away" if found.is_finished else "was refused after its first stage"
         raise ArtifactError(f"build {found.build_id} {was} and cannot be queried; build it again")
     return found.model_dump(), in_use

@@ -8,7 +8,7 @@ Layout below the root::
     builds/<build_id>.json             one record a finished build, published or refused
     current.json                       a copy of the published build's record
     events/, current.json              what happened to the builds, and which one is published: see `events.py`
-    locks/<step>-<key>.lock            held by flock while a step is built: the kernel drops it with the process
+    locks/<name>.lock                  see `locks.py`
 
 The key of a step is the digest of its name, its code version, its settings and the digests of
 what it reads. Keys chain through output digests: an artifact that is rebuilt to the same bytes
@@ -21,7 +21,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from lookalike.files import (
     write_json_atomic,
 )
 from lookalike.store.events import current_record, read_current
-from lookalike.store.locks import exclusive_lock
+from lookalike.store.locks import HeldLock, exclusive_lock, shared_lock, try_exclusive
 from lookalike.store.manifests import FORMAT_VERSION, MANIFEST, damaged_files, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -133,11 +133,11 @@ class Store:
             return self._build(spec, build, resumable=resumable, timed_files=timed_files), False
 
     def finished_folders(self, step: str, code_version: str) -> list[Path]:
-        """The folders of all artifacts that a version of a step's code has finished; they may be damaged."""
+        """Return the folders of all artifacts that a version of a step's code has finished; they may be damaged."""
         return [
             self._reference(manifest).folder
-            for manifest in self._manifests()
-            if (manifest["spec"]["step"], manifest["spec"]["code_version"]) == (step, code_version)
+            for manifest in self._manifests(step)
+            if manifest["spec"]["code_version"] == code_version
         ]
 
     def references(self) -> list[ArtifactReference]:
@@ -145,12 +145,38 @@ class Store:
         return [self._reference(manifest) for manifest in self._manifests()]
 
     def find(self, step: str, folder: Path) -> ArtifactReference | None:
-        """The finished artifact of a step whose files are in `folder`, if they are all there and whole."""
-        for reference in self.references():
-            if reference.step == step and reference.folder == folder:
-                manifest = read_manifest(folder.parent / MANIFEST)
+        """Return the finished artifact of a step whose files are in `folder`, if they are all there and undamaged."""
+        with suppress(ArtifactError):
+            manifest = read_manifest(folder.parent / MANIFEST)
+            reference = self._reference(manifest)
+            if (reference.step, reference.folder) == (step, folder):
                 return None if damaged_files(folder, manifest["files"], deep=False) else reference
         return None
+
+    def building(self) -> AbstractContextManager[None]:
+        """Keep `alone` out while a build or rollback runs; several may run at once."""
+        return shared_lock(self.root, "builds")
+
+    def publishing(self) -> AbstractContextManager[None]:
+        """Let no other process choose what is published; waits for its turn."""
+        return exclusive_lock(self.root, "publish", waiting_for="what is published")
+
+    def in_use(self, build_id: str) -> HeldLock:
+        """Keep a build from being cleared away until the lock is released."""
+        return HeldLock(self.root, _lock_of(build_id))
+
+    def unused(self, build_id: str) -> AbstractContextManager[bool]:
+        """Yield whether nobody uses a build; if so, `in_use` waits until the block ends."""
+        return try_exclusive(self.root, _lock_of(build_id))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep `building` waiting; raises ArtifactError if a build runs, or if there is no such root."""
+        self.check_exists()
+        with try_exclusive(self.root, "builds") as is_alone:
+            if not is_alone:
+                raise ArtifactError("a build is running; clear away when it has ended")
+            yield
 
     def check_exists(self) -> None:
         """Raise ArtifactError if there is no such root: looking after it must not make one."""
@@ -194,8 +220,8 @@ class Store:
         write_json_atomic(step_folder / MANIFEST, manifest)
         return self._reference(manifest)
 
-    def _manifests(self) -> Iterator[dict[str, Any]]:
-        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+    def _manifests(self, step: str = "*") -> Iterator[dict[str, Any]]:
+        for path in sorted(self.root.glob(f"{step}/*/{MANIFEST}")):
             with suppress(ArtifactError):
                 yield read_manifest(path)
 
@@ -212,6 +238,10 @@ class Store:
 
     def _step_folder(self, step: str, key: str) -> Path:
         return self.root / step / key
+
+
+def _lock_of(build_id: str) -> str:
+    return f"build-{build_id}"
 
 
 def _prepare(partial: Path, *, resumable: bool) -> None:

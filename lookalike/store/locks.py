@@ -1,16 +1,14 @@
 """Locks between processes on one host, by flock: the kernel drops a lock when its process dies, however it dies.
 
-Four kinds of names below `<root>/locks`: `<step>-<key>` while a step is built, `builds` (shared)
-while any build or rollback runs, `publish` while the current build is chosen, `build-<build_id>`
-(shared) while a searcher answers from that build. The garbage collector asks for `builds` and
-`build-<build_id>` exclusively, and leaves alone what it does not get.
+The files of the locks are `<root>/locks/<name>.lock`; which names there are is known to `Store` alone.
 """
 
 import logging
 import os
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lookalike.errors import ArtifactError
@@ -28,53 +26,53 @@ _POLL_SECONDS = 0.2
 
 @contextmanager
 def exclusive_lock(root: Path, name: str, *, waiting_for: str) -> Iterator[None]:
-    """Hold a lock that nobody else holds; waits for it, and says for what."""
-    descriptor = _open(root, name)
-    try:
+    """Hold a lock that nobody else holds; waits for it, and logs for what."""
+    with _opened(root, name) as descriptor:
         if not _try(descriptor):
             logger.info("another process is making %s; waiting for it", waiting_for)
             while not _try(descriptor):
                 time.sleep(_POLL_SECONDS)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def shared_lock(root: Path, name: str) -> Iterator[None]:
-    """Hold a lock together with others that share it; waits while somebody holds it alone."""
-    descriptor = _open(root, name)
-    try:
+    """Hold a lock together with others that share it; waits while a process holds it alone."""
+    with _opened(root, name) as descriptor:
         _flock(descriptor, LOCK_SH)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def hold_shared(root: Path, name: str) -> int | None:
-    """Take a shared lock for as long as the returned descriptor is open.
-
-    None where there are no locks: the root cannot be written, or its file system does not lock. Nobody can then
-    clear away what is read there, or only somebody who was told that there are no locks.
-    """
-    try:
-        descriptor = _open(root, name)
-    except ArtifactError:
-        return None
-    try:
-        _flock(descriptor, LOCK_SH)
-    except ArtifactError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 @contextmanager
 def try_exclusive(root: Path, name: str) -> Iterator[bool]:
-    """Whether the lock could be had alone at once; it is held until the block ends."""
+    """Yield whether the lock could be had alone at once; it is held until the block ends."""
+    with _opened(root, name) as descriptor:
+        yield _try(descriptor)
+
+
+class HeldLock:
+    """A shared lock that is held until `release` is called, or until nothing refers to this object any more.
+
+    It holds nothing where there are no locks: the root cannot be written, or its file system does not lock. Then
+    nobody can clear away what is read there, or only a process that was told that there are no locks.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._locks = ExitStack()
+        with suppress(ArtifactError):
+            self._locks.enter_context(shared_lock(root, name))
+        self._finalizer = weakref.finalize(self, self._locks.close)
+
+    def release(self) -> None:
+        """Let go of the lock; releasing it again does nothing."""
+        self._finalizer()
+
+
+@contextmanager
+def _opened(root: Path, name: str) -> Iterator[int]:
     descriptor = _open(root, name)
     try:
-        yield _try(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

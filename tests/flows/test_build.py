@@ -1,18 +1,27 @@
+import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lookalike.errors import QualityGateError
+from flows.build import already_checked
+from flows.cli import main
+from lookalike.config.loading import load_config
+from lookalike.dataset import listing
+from lookalike.errors import ConfigError, QualityGateError
+from lookalike.pipeline.registry import STAGES, Plan
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
 from lookalike.store.events import read_events
+from tests.flows.conftest import TINY
 from tests.tiny_build import folder_source
 from tests.tiny_model import make_images
 
-STEPS = ["download_dataset", "fine_tune", "embed_all", "build_lsh", "evaluate_recall"]
+# The order of the calls in the flow must be that of the registry.
+STEPS = list(STAGES)
 
 
 @pytest.fixture
@@ -163,3 +172,48 @@ def test_a_searcher_stays_with_its_root_when_the_process_moves(built, tmp_path, 
     monkeypatch.setenv("HOME", str(tmp_path))
     Image.new("RGB", (30, 20), (9, 8, 7)).save(tmp_path / "query.png")
     assert len(searcher.query("~/query.png", 3).neighbors) == 3
+
+
+@pytest.fixture
+def reads(monkeypatch) -> Counter[str]:
+    """How often a folder was listed, and how often a file was hashed, by path."""
+    counts: Counter[str] = Counter()
+    list_files, file_digest = listing.list_files, hashlib.file_digest
+
+    def counted_list(root, *arguments, **options):
+        counts[str(root)] += 1
+        return list_files(root, *arguments, **options)
+
+    def counted_digest(stream, name):
+        counts[stream.name] += 1
+        return file_digest(stream, name)
+
+    monkeypatch.setattr(listing, "list_files", counted_list)
+    monkeypatch.setattr(hashlib, "file_digest", counted_digest)
+    return counts
+
+
+def options(*settings: str) -> list[str]:
+    return [argument for setting in (*TINY, *settings) for argument in ("--set", setting)]
+
+
+def test_a_build_lists_its_folder_once_and_the_next_one_lists_it_again(prefect_server, reads, tmp_path, capsys):
+    images = make_images(tmp_path / "images")
+    settings = options(*folder_source(images), f"artifacts.root={tmp_path / 'root'}", "dataset.exclude_labels=[red]")
+    for count, name in ((1, "blue/first.png"), (2, "blue/second.png")):
+        Image.new("RGB", (20, 20), (0, 0, 50 * count)).save(images / name)
+        assert main(["build", *settings, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["steps"]["download_dataset"] == "built"
+        assert reads[str(images)] == count
+
+
+def test_a_build_hashes_its_archive_once(prefect_server, reads, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "pictures"), "zip", make_images(tmp_path / "images")))
+    source = ("dataset.source=caltech101", f"dataset.archive={archive}", "dataset.exclude_labels=[red]")
+    assert main(["build", *options(*source, f"artifacts.root={tmp_path / 'root'}")]) == 0
+    assert reads[str(archive)] == 1
+
+
+def test_what_was_checked_for_another_configuration_is_checked_again(build, tmp_path):
+    with already_checked(Plan(load_config(None, TINY))), pytest.raises(ConfigError, match="there is no layer 'wrong'"):
+        build(tmp_path, "embedding.layer=wrong")

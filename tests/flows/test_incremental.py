@@ -9,7 +9,7 @@ from PIL import Image
 
 from lookalike.config.loading import load_config
 from lookalike.embedding.table import load_embeddings
-from lookalike.pipeline.registry import find_stages, run_stage
+from lookalike.pipeline.registry import Plan, find_stages, run_stage
 from lookalike.stages.embed_all import embed_all
 from lookalike.store.artifacts import Store
 from tests.tiny_build import TINY_SETTINGS, folder_source, run_build
@@ -99,8 +99,8 @@ def kept_model(images: Path, root: Path, retrain: str) -> bool:
         None, [*TINY_SETTINGS, f"artifacts.root={root}", *folder_source(images), f"training.retrain={retrain}"]
     )
     store = Store(root)
-    run_stage(store, config, "download_dataset", {})
-    return find_stages(store, config)["fine_tune"] is not None
+    run_stage(store, Plan(config), "download_dataset", {})
+    return find_stages(store, Plan(config))["fine_tune"] is not None
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_other_training_settings_train_a_new_model_all_the_same(images, root):
     draw(images / "red" / "new.png", 90)
     settings = [*folder_source(images), "training.retrain=never", "training.seed=1"]
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
-    run_stage(Store(root), config, "download_dataset", {})
-    assert find_stages(Store(root), config)["fine_tune"] is None
+    run_stage(Store(root), Plan(config), "download_dataset", {})
+    assert find_stages(Store(root), Plan(config))["fine_tune"] is None
 
 
 def test_a_damaged_model_is_not_kept(images, root, first):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.config.loading import load_config
-from lookalike.pipeline.registry import find_stages, run_stage
+from lookalike.pipeline.registry import Plan, find_stages, run_stage
 from lookalike.store.artifacts import Store
 from tests.tiny_build import TINY_SETTINGS, folder_source, run_build
 from tests.tiny_model import make_images
@@ -44,8 +44,8 @@ def test_a_label_that_is_not_to_be_trained_is_no_new_label(built):
     config = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings])
     for setting in ("training.unseen_labels=[green, purple]", "training.unseen_labels=[]"):
         changed = load_config(None, [*TINY_SETTINGS, f"artifacts.root={root}", *settings, setting])
-        assert find_stages(Store(root), changed)["fine_tune"] is None
+        assert find_stages(Store(root), Plan(changed))["fine_tune"] is None
     (Path(config.dataset.folder) / "red" / "00.png").rename(Path(config.dataset.folder) / "red" / "other name.png")
 
-    run_stage(Store(root), config, "download_dataset", {})
-    assert find_stages(Store(root), config)["fine_tune"] is not None
+    run_stage(Store(root), Plan(config), "download_dataset", {})
+    assert find_stages(Store(root), Plan(config))["fine_tune"] is not None

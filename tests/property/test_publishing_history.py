@@ -20,6 +20,7 @@ from lookalike.pipeline.publishing import RefusedBuildError, publish, record_exp
 from lookalike.search.searcher import _hold_build
 from lookalike.store.artifacts import Store
 from lookalike.store.events import publications, read_current, read_events
+from lookalike.store.locks import HeldLock
 from tests.staged import METRICS, config_of, staged
 
 contents = st.integers(0, 4)
@@ -38,12 +39,12 @@ class History(RuleBasedStateMachine):
         self.published: list[str] = []  # In the order of their newest publication.
         self.experiments: list[str] = []
         self.needed: set[str] = set()
-        self.in_use: dict[str, int] = {}
+        self.in_use: dict[str, HeldLock] = {}
         self.files: dict[str, bytes] = {}
 
     def teardown(self):
-        for descriptor in self.in_use.values():
-            os.close(descriptor)
+        for lock in self.in_use.values():
+            lock.release()
         shutil.rmtree(self.store.root.parent)
 
     @rule(content=contents, demanded=thresholds, n=st.integers(1, 2))
@@ -117,7 +118,7 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.in_use)
     def close_searcher(self, data):
-        os.close(self.in_use.pop(data.draw(st.sampled_from(sorted(self.in_use)))))
+        self.in_use.pop(data.draw(st.sampled_from(sorted(self.in_use)))).release()
 
     def _note_published(self, build_id):
         self.published = [*(known for known in self.published if known != build_id), build_id]

@@ -64,7 +64,7 @@ def test_library_versions_count():
 MAY_MAKE_STALE = {
     "download_dataset": {
         "": "dataset images threads",
-        "dataset": "archive caltech101 catalog label_folders labels listing records split storage synthetic",
+        "dataset": "archive caltech101 catalog label_folders labels listing records source split storage synthetic",
         "dataset.synthetic": "backdrops canvas compose generate nature outdoors palette things",
         "fetch": "download proxies",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",

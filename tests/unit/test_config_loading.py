@@ -10,7 +10,7 @@ from lookalike.config.loading import load_config
 from lookalike.config.renamed import RENAMED
 from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
-from lookalike.pipeline.registry import STAGES
+from lookalike.pipeline.registry import STAGES, Plan
 
 DATA = Path(__file__).parents[1] / "data"
 KEYS = [
@@ -333,7 +333,9 @@ def test_a_name_in_a_file_is_text(tmp_path, value):
 def test_the_name_is_of_no_stage(tmp_path):
     stages = [STAGES[name] for name in ("fine_tune", "embed_all", "build_lsh", "evaluate_recall")]
     for stage in stages:
-        assert stage.settings(load_config(None, ["name=a"])) == stage.settings(load_config(None, ["name=b"]))
+        assert stage.settings(Plan(load_config(None, ["name=a"]))) == stage.settings(
+            Plan(load_config(None, ["name=b"]))
+        )
 
 
 NOTHING_TRAINED = ["training.frozen_epochs=0", "training.unfrozen_epochs=0"]

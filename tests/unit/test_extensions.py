@@ -10,7 +10,7 @@ from lookalike.config.sections import LookalikeConfig
 from lookalike.errors import ConfigError
 from lookalike.network.backbones import build_body, find_backbone
 from lookalike.pipeline.preflight import check_before_start
-from lookalike.pipeline.registry import STAGES
+from lookalike.pipeline.registry import STAGES, Plan
 from lookalike.stages.embed_all import embed_all
 from lookalike.stages.fine_tune import fine_tune
 from lookalike.training.losses import make_loss
@@ -63,7 +63,7 @@ def test_changed_source_trains_again(own_module):
     def key(source: str) -> str:
         module = own_module(source)
         config = load_config(None, [f"training.loss={module}.loss"])
-        return STAGES["fine_tune"].spec(config, {}).key
+        return STAGES["fine_tune"].spec(Plan(config), {}).key
 
     assert key("def loss(scores, labels): return scores.mean()") != key("def loss(scores, labels): return scores.sum()")
 

@@ -1,7 +1,6 @@
 """What `gc` leaves alone: other people's files, builds that somebody is opening, roots that are not there."""
 
 import logging
-import os
 import threading
 import time
 from pathlib import Path
@@ -61,7 +60,7 @@ def test_the_newest_experiments_and_the_newest_published_builds_are_kept(store):
     clear(store, keep=2, grace_seconds=0)
     assert sum(1 for _ in store.root.glob("build_lsh/*/attempt-*")) == 4
     for trial in trials[1:]:
-        os.close(_hold_build(store, trial)[1])
+        _hold_build(store, trial)[1].release()
     with pytest.raises(
         ArtifactError, match=f"build {trials[0]} was cleared away and cannot be queried; build it again"
     ):
@@ -116,7 +115,7 @@ def test_a_searcher_that_came_first_keeps_its_build(store):
     record, in_use = _hold_build(store, first)
     assert clear(store, keep=1, grace_seconds=0) == []
     assert all((store.root / folder).is_dir() for folder in record["artifacts"].values())
-    os.close(in_use)
+    in_use.release()
     assert clear(store, keep=1, grace_seconds=0) != []
 
 
@@ -127,7 +126,7 @@ def test_older_folders_of_a_kept_build_that_are_in_use_stay(store):
     (store.root / record["artifacts"]["build_lsh"] / "file").write_text("damaged")
     assert published(store, 0) == first
     assert clear(store, keep=1, grace_seconds=0) == []
-    os.close(in_use)
+    in_use.release()
     (gone,) = clear(store, keep=1, grace_seconds=0)
     assert gone.path == store.root / record["artifacts"]["build_lsh"]
     assert verify_manifests(store) == []

@@ -1,4 +1,5 @@
 import errno
+import gc
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from lookalike.errors import ArtifactError
 from lookalike.store import locks
-from lookalike.store.locks import exclusive_lock, hold_shared, shared_lock, try_exclusive
+from lookalike.store.locks import HeldLock, exclusive_lock, shared_lock, try_exclusive
 
 
 def hold(root: Path, name: str, shared: bool, ready, release) -> None:
@@ -86,20 +87,27 @@ def test_who_waits_is_told_for_what_and_gets_the_lock_in_the_end(tmp_path, caplo
         caplog.handler.removeFilter(on_message)
 
 
-def test_a_held_lock_is_shared_until_its_descriptor_is_closed(tmp_path):
-    descriptor = hold_shared(tmp_path, "a")
-    assert descriptor is not None
-    with try_exclusive(tmp_path, "a") as is_alone:
+@pytest.mark.parametrize("is_collected", [False, True])
+def test_a_held_lock_is_shared_until_it_is_released_or_collected(tmp_path, is_collected):
+    held = [HeldLock(tmp_path, "a")]
+    with shared_lock(tmp_path, "a"), try_exclusive(tmp_path, "a") as is_alone:
         assert not is_alone
-    os.close(descriptor)
+    if is_collected:
+        held.clear()
+        gc.collect()
+    else:
+        held[0].release()
     with try_exclusive(tmp_path, "a") as is_alone:
         assert is_alone
+    for lock in held:
+        lock.release()
 
 
-def test_a_root_without_room_for_locks_gives_none(tmp_path):
+def test_a_root_without_room_for_locks_is_used_without(tmp_path):
     root = tmp_path / "a file"
     root.write_text("in the way")
-    assert hold_shared(root, "a") is None
+    HeldLock(root, "a").release()
+    assert root.read_text() == "in the way"
 
 
 def test_a_failing_block_releases_its_lock(tmp_path):
@@ -128,8 +136,9 @@ def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch, ca
         with pytest.raises(ArtifactError, match=f"cannot lock files.*{os.strerror(cause)}.*artifacts.root"), lock:
             pytest.fail("there is no such lock")
     # Queries go on: who could clear away what they read would have to lock, too.
-    assert hold_shared(tmp_path, "a") is None
+    held = HeldLock(tmp_path, "a")
     assert open_descriptors() == before
+    held.release()
 
 
 def test_a_system_without_flock_is_one_clear_line(tmp_path):
@@ -139,7 +148,7 @@ def test_a_system_without_flock_is_one_clear_line(tmp_path):
         "from pathlib import Path\n"
         "import lookalike.store.artifacts, lookalike.search.sources, lookalike.store.locks as locks\n"
         f"root = Path({str(tmp_path)!r})\n"
-        "assert locks.hold_shared(root, 'a') is None\n"
+        "locks.HeldLock(root, 'a').release()\n"
         "with locks.exclusive_lock(root, 'a', waiting_for='a'): pass\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)

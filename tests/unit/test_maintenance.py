@@ -12,7 +12,6 @@ from lookalike.pipeline.maintenance import list_builds, roll_back, verify
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
 from lookalike.store.events import append_event, make_current, publications, read_current, read_events
-from lookalike.store.locks import shared_lock
 from lookalike.store.manifests import MANIFEST
 from tests.tiny_build import folder_source, run_build
 from tests.tiny_model import make_images
@@ -264,7 +263,7 @@ def test_a_dry_run_removes_nothing(store):
 
 @pytest.mark.parametrize("command", [clear, find_garbage])
 def test_gc_refuses_while_a_build_runs(store, command):
-    with shared_lock(store.root, "builds"), pytest.raises(ArtifactError, match="a build is running"):
+    with store.building(), pytest.raises(ArtifactError, match="a build is running"):
         command(store, keep=1, grace_seconds=0)
 
 

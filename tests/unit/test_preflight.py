@@ -18,6 +18,7 @@ from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh import HyperplaneLSH, LSHashIndex, tune_lsh
 from lookalike.network.backbones import Body
 from lookalike.pipeline import dry_run, preflight
+from lookalike.pipeline.registry import Plan
 from lookalike.stages.download_dataset import download_dataset
 from tests.tiny_build import TINY_SETTINGS
 
@@ -262,15 +263,15 @@ def test_labels_of_a_folder_and_of_archives_are_known_before(tmp_path):
         ):
             config = load_config(None, [*source, f"evaluation.background_labels={labels}"])
             if code is None:
-                preflight._check_labels(config)
+                preflight._check_labels(Plan(config))
             else:
                 with pytest.raises(ConfigError, match=f"evaluation.background_labels: there is no label {code!r}"):
-                    preflight._check_labels(config)
+                    preflight._check_labels(Plan(config))
 
 
 def test_labels_of_a_download_are_checked_when_it_is_there(tmp_path):
     config = load_config(None, [CALTECH101, "evaluation.same_labels=[[cat, huose]]"])
-    preflight._check_labels(config)
+    preflight._check_labels(Plan(config))
     folder = images(tmp_path / "pics", "cat/1.png", "cat/2.png", "house/3.png", "house/4.png")
     download_dataset(DatasetConfig(source="folder", folder=folder), tmp_path / "dataset", tmp_path)
     with pytest.raises(ConfigError, match=r"evaluation\.same_labels: there is no label 'huose'; did you mean 'house'"):

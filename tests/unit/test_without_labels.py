@@ -15,7 +15,7 @@ from lookalike.pipeline.maintenance import list_builds, verify
 from lookalike.pipeline.photos import PHOTOS_CONFIG, how_to_ask, index_settings
 from lookalike.pipeline.preflight import check_before_start
 from lookalike.pipeline.publishing import find_status
-from lookalike.pipeline.registry import find_stages, run_stage
+from lookalike.pipeline.registry import Plan, find_stages, run_stage
 from lookalike.search import Searcher
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
@@ -146,8 +146,8 @@ def model_state(root: Path, images: Path, *settings: str) -> bool:
     config = load_config(
         None, [*TINY_SETTINGS, f"artifacts.root={root}", *folder_source(images), *WITHOUT_LABELS, *settings]
     )
-    run_stage(Store(root), config, "download_dataset", {})
-    return find_stages(Store(root), config)["fine_tune"] is not None
+    run_stage(Store(root), Plan(config), "download_dataset", {})
+    return find_stages(Store(root), Plan(config))["fine_tune"] is not None
 
 
 def grow(images: Path, n_more: int) -> None:

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from lookalike.config.sections import DatasetConfig, Mirror
+from lookalike.dataset.source import Source
 from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError, DownloadError
-from lookalike.stages.download_dataset import download_dataset, source_fingerprint
+from lookalike.stages.download_dataset import download_dataset
 from tests.conftest import CALTECH101_ARCHIVE
 from tests.servers import content, html, status
 
@@ -109,7 +110,7 @@ def test_local_archive(build, tmp_path, monkeypatch, from_environment):
         monkeypatch.setenv("LOOKALIKE_CALTECH101", str(archive))
     options = {} if from_environment else {"archive": archive}
     assert_is_the_small_set(*build(**options))
-    fingerprint = source_fingerprint(DatasetConfig(source="caltech101", **options))
+    fingerprint = Source(DatasetConfig(source="caltech101", **options)).fingerprint
     assert fingerprint == {
         "source": "caltech101",
         "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
@@ -133,14 +134,14 @@ def test_missing_archive_is_an_error_at_once(tmp_path, monkeypatch, from_environ
     config = DatasetConfig(source="caltech101", archive=None if from_environment else tmp_path / "missing.zip")
     name = r"\$LOOKALIKE_CALTECH101" if from_environment else r"dataset\.archive"
     with pytest.raises(ConfigError, match=f"{name}: .*missing.zip does not exist"):
-        source_fingerprint(config)
+        Source(config).check()
 
 
 def test_fingerprint_of_a_download_is_its_mirrors():
     config = DatasetConfig(
         source="caltech101", mirrors=(Mirror(url="http://a/"), Mirror(url="http://b/", md5="0" * 32))
     )
-    assert source_fingerprint(config)["mirrors"] == [
+    assert Source(config).fingerprint["mirrors"] == [
         {"url": "http://a/", "md5": None, "sha256": None},
         {"url": "http://b/", "md5": "0" * 32, "sha256": None},
     ]

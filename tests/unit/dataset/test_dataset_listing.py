@@ -14,8 +14,9 @@ from PIL import Image
 from lookalike.config.loading import load_config
 from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.listing import ARTIFACTS, EXCLUDED, HIDDEN, is_hidden, list_files
+from lookalike.dataset.source import Source
 from lookalike.errors import ConfigError, DatasetError
-from lookalike.stages.download_dataset import download_dataset, source_fingerprint
+from lookalike.stages.download_dataset import download_dataset
 
 NOT_OURS = (
     ".git/objects/ab/cd.png",
@@ -71,13 +72,13 @@ def build(folder, tmp_path, artifacts=None, **options):
 
 def test_hidden_and_system_entries_are_left_out_and_counted(photos, tmp_path, caplog):
     before = list_files(photos)
-    fingerprint = source_fingerprint(DatasetConfig(source="folder", folder=photos))
+    fingerprint = Source(DatasetConfig(source="folder", folder=photos)).fingerprint
     for number, name in enumerate(NOT_OURS):
         write(photos, name, png(100 + number))
     listing = list_files(photos)
     assert paths_of(listing) == paths_of(before)
     assert listing.left_out == {HIDDEN: len(NOT_OURS)}
-    assert source_fingerprint(DatasetConfig(source="folder", folder=photos)) == fingerprint
+    assert Source(DatasetConfig(source="folder", folder=photos)).fingerprint == fingerprint
     with caplog.at_level("INFO", "lookalike"):
         summary = build(photos, tmp_path)
     assert (summary.n_images, summary.n_labels, summary.n_rejects) == (6, 2, 0)
@@ -107,9 +108,9 @@ def test_the_artifact_root_among_the_images_is_left_out(photos, tmp_path, root, 
     write(artifacts, "download_dataset/key/attempt/images/bird/1.png", png(50))
     (tmp_path / "linked").symlink_to(photos / "deep" / "art")
     config = DatasetConfig(source="folder", folder=photos)
-    fingerprint = source_fingerprint(config, photos / root)
+    fingerprint = Source(config, photos / root).fingerprint
     write(artifacts, "embed_all/key/attempt/2.png", png(51))
-    assert source_fingerprint(config, photos / root) == fingerprint
+    assert Source(config, photos / root).fingerprint == fingerprint
     assert list_files(photos, (), photos / root).left_out == {ARTIFACTS: 1}
     with caplog.at_level("INFO", "lookalike"):
         summary = build(photos, tmp_path, photos / root)
@@ -119,9 +120,9 @@ def test_the_artifact_root_among_the_images_is_left_out(photos, tmp_path, root, 
 
 def test_a_root_that_does_not_exist_yet_changes_nothing(photos):
     config = DatasetConfig(source="folder", folder=photos)
-    fingerprint = source_fingerprint(config, photos / "artifacts")
+    fingerprint = Source(config, photos / "artifacts").fingerprint
     (photos / "artifacts").mkdir()
-    assert source_fingerprint(config, photos / "artifacts") == fingerprint
+    assert Source(config, photos / "artifacts").fingerprint == fingerprint
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_folder_that_cannot_be_read_is_one_reject_with_its_cause(photos, tmp_p
     monkeypatch.setattr(os, "scandir", refusing)
     summary = build(photos, tmp_path)
     assert (summary.n_images, summary.n_rejects, summary.n_stray, summary.n_labels) == (6, 1, 1, 2)
-    assert source_fingerprint(DatasetConfig(source="folder", folder=photos))["n_files"] == 7
+    assert Source(DatasetConfig(source="folder", folder=photos)).fingerprint["n_files"] == 7
     reject = next(file for file in list_files(photos).files if file.problem)
     assert (reject.path, reject.problem) == (folder, f"a folder that cannot be read: {os.strerror(cause)}")
 
@@ -222,4 +223,4 @@ def test_a_root_that_cannot_be_read_is_an_error(photos, monkeypatch):
 def test_nothing_but_hidden_entries_is_said_so(tmp_path):
     write(tmp_path, "photos/.git/config")
     with pytest.raises(DatasetError, match="is empty but for 1 hidden or system entries, which are left out"):
-        source_fingerprint(DatasetConfig(source="folder", folder=tmp_path / "photos"))
+        Source(DatasetConfig(source="folder", folder=tmp_path / "photos")).check()

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from lookalike.config.sections import DatasetConfig
+from lookalike.dataset.source import Source
 from lookalike.dataset.storage import open_dataset
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.images.formats import IMAGE_SUFFIXES
-from lookalike.stages.download_dataset import download_dataset, source_fingerprint
+from lookalike.stages.download_dataset import download_dataset
 from tests import corpus
 
 
@@ -316,21 +317,21 @@ def test_source_that_is_no_folder_is_an_error_at_once(build, tmp_path, make):
     with pytest.raises(ConfigError, match=r"dataset\.folder: .*photos .*; expected a folder of images"):
         build(tmp_path / "photos")
     with pytest.raises(ConfigError, match=r"dataset\.folder: .*photos .*; expected a folder of images"):
-        source_fingerprint(DatasetConfig(source="folder", folder=tmp_path / "photos"))
+        Source(DatasetConfig(source="folder", folder=tmp_path / "photos")).check()
 
 
 def test_fingerprint_of_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="is empty"):
-        source_fingerprint(DatasetConfig(source="folder", folder=tmp_path))
+        Source(DatasetConfig(source="folder", folder=tmp_path)).check()
 
 
 def test_fingerprint_of_a_folder_notices_every_change(photos):
     config = DatasetConfig(source="folder", folder=photos)
-    seen = [source_fingerprint(config)]
-    assert json.loads(json.dumps(seen[0])) == seen[0] == source_fingerprint(config)
+    seen = [Source(config).fingerprint]
+    assert json.loads(json.dumps(seen[0])) == seen[0] == Source(config).fingerprint
 
     def changed():
-        now = source_fingerprint(config)
+        now = Source(config).fingerprint
         is_new = now not in seen
         seen.append(now)
         return is_new
@@ -347,9 +348,9 @@ def test_fingerprint_of_a_folder_notices_every_change(photos):
 
 def test_moved_folder_has_another_fingerprint(photos, tmp_path):
     """Because the stored dataset says where its images lie."""
-    before = source_fingerprint(DatasetConfig(source="folder", folder=photos))
+    before = Source(DatasetConfig(source="folder", folder=photos)).fingerprint
     shutil.copytree(photos, tmp_path / "copy")
-    assert source_fingerprint(DatasetConfig(source="folder", folder=tmp_path / "copy")) != before
+    assert Source(DatasetConfig(source="folder", folder=tmp_path / "copy")).fingerprint != before
 
 
 def test_synthetic_source_brings_its_images(tmp_path):
@@ -363,7 +364,7 @@ def test_synthetic_source_brings_its_images(tmp_path):
     assert dataset.classes == ["cat", "house", "sailboat"]
     moved = folder.rename(tmp_path / "moved")
     assert open_dataset(moved).root == moved / "images"
-    assert set(source_fingerprint(config)) == {"source", "generator_version"}
+    assert set(Source(config).fingerprint) == {"source", "generator_version"}
 
 
 def test_full_disk_or_forbidden_folder_gives_one_line(tmp_path):

@@ -4,9 +4,10 @@ import pytest
 
 from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.label_folders import UNLABELLED, label_of
+from lookalike.dataset.source import Source
 from lookalike.dataset.storage import open_dataset
 from lookalike.errors import DatasetError
-from lookalike.stages.download_dataset import check_folder, download_dataset
+from lookalike.stages.download_dataset import download_dataset
 from tests.unit.dataset.test_dataset_stage import image_bytes
 
 WITHOUT_LABELS = "set dataset.labels=none (configs/photos.yaml), or run `lookalike index "
@@ -99,7 +100,7 @@ SHAPES = {
         "all 2 images are in one folder (cat)",
     ),
     "no images": (["cat/notes.txt", "readme"], {}, "holds no images: none of its 2 files is an image by its name"),
-    "no files": ([], {}, "holds no images: it is empty"),
+    "no files": ([], {}, "is empty; expected a folder of images"),
     "a single image, no labels": (
         ["1.png"],
         {"labels": "none"},
@@ -116,10 +117,10 @@ def test_every_shape_is_built_or_refused_with_what_helps(tmp_path, names, change
     folder = fill(tmp_path / "my photos", *names)
     folder.mkdir(exist_ok=True)
     if problem is None:
-        check_folder(config_of(folder, **changes))
+        Source(config_of(folder, **changes)).check()
         return
     with pytest.raises(DatasetError) as refused:
-        check_folder(config_of(folder, **changes))
+        Source(config_of(folder, **changes)).check()
     message = str(refused.value)
     assert message.startswith(str(folder))
     assert problem in message
@@ -129,7 +130,7 @@ def test_every_shape_is_built_or_refused_with_what_helps(tmp_path, names, change
 def test_the_command_that_helps_can_be_pasted_into_a_shell(tmp_path):
     folder = fill(tmp_path / "my photos", "1.png", "2.png")
     with pytest.raises(DatasetError, match=r"lookalike index '.*/my photos'`"):
-        check_folder(config_of(folder))
+        Source(config_of(folder)).check()
 
 
 def stored(tmp_path, folder, **changes):
@@ -168,8 +169,8 @@ def test_label_folders_that_are_links_are_refused_with_the_setting_that_follows_
     with pytest.raises(
         DatasetError, match=r"2 symbolic links \(cat, dog\) that are not followed; set dataset.follow_links=true"
     ):
-        check_folder(config_of(linked))
-    check_folder(config_of(linked, follow_links=True))
+        Source(config_of(linked)).check()
+    Source(config_of(linked, follow_links=True)).check()
 
 
 def test_followed_links_give_labels_and_no_circles(linked, tmp_path):

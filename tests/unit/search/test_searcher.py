@@ -15,7 +15,7 @@ from lookalike.errors import ImageError
 from lookalike.search import Searcher
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
-from lookalike.store.locks import try_exclusive
+from lookalike.store.artifacts import Store
 from tests.servers import LocalServer, content
 
 CASES = Path(__file__).parents[2] / "data" / "images"
@@ -184,12 +184,12 @@ def test_a_closed_searcher_lets_go_of_everything(root, tmp_path):
     mapped_before = mapped_files() if is_linux else set()
     with Searcher.open(root) as opened:
         opened.query(np.zeros((8, 8, 3), np.uint8))
-        with try_exclusive(root, f"build-{opened.build_id}") as is_free:
+        with Store(root).unused(opened.build_id) as is_free:
             assert not is_free
     gc.collect()
     assert descriptors() == before
     assert not is_linux or mapped_files() == mapped_before
-    with try_exclusive(root, f"build-{opened.build_id}") as is_free:
+    with Store(root).unused(opened.build_id) as is_free:
         assert is_free
     opened.close()
     for use in (
