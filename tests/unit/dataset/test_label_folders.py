@@ -189,7 +189,7 @@ SPLIT = ["train/cat/", "train/dog/", "Val/cat/", "test/dog/"]
 
 def split_of(folder, tmp_path, **changes):
     config = config_of(folder, label_level=2, **changes)
-    check_folder(config)
+    Source(config).check()
     (tmp_path / "dataset").mkdir()
     download_dataset(config, tmp_path / "dataset", tmp_path / "downloads")
     catalog = open_dataset(tmp_path / "dataset").catalog
@@ -209,7 +209,7 @@ def test_a_split_by_folders_is_kept(tmp_path):
 @pytest.mark.parametrize("names", [["train/cat/", "train/dog/"], ["val/cat/", "val/dog/"], ["a/cat/", "b/dog/"]])
 def test_a_split_by_folders_needs_both_sides(tmp_path, names):
     with pytest.raises(DatasetError, match=r"dataset\.split=folders needs images both inside and outside of"):
-        check_folder(config_of(fill(tmp_path / "images", *names), label_level=2, split="folders"))
+        Source(config_of(fill(tmp_path / "images", *names), label_level=2, split="folders")).check()
 
 
 def test_a_split_by_folders_is_of_a_folder():
@@ -219,4 +219,4 @@ def test_a_split_by_folders_is_of_a_folder():
 
 def test_the_setting_that_keeps_a_split_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"=2 if .* labels, and dataset.split=folders to hold out the same"):
-        check_folder(config_of(fill(tmp_path / "images", *SPLIT)))
+        Source(config_of(fill(tmp_path / "images", *SPLIT))).check()
