@@ -15,7 +15,7 @@ _MOST_NAMED = 10
 
 
 def source_labels(config: DatasetConfig, artifacts: Path) -> set[str] | None:
-    """Return the labels of a source, excluded ones too, by its file names; None if it must be downloaded first.
+    """The labels of a source, excluded ones too, from its names alone; None if it must be downloaded first.
 
     Raises `DatasetError` or `ConfigError` if the source cannot be listed.
     """
