@@ -7,7 +7,7 @@ from PIL import Image
 
 from lookalike.config.loading import load_config
 from lookalike.config.sections import DatasetConfig, EmbeddingConfig
-from lookalike.dataset.labels import source_labels
+from lookalike.dataset.source import Source
 from lookalike.dataset.storage import open_dataset
 from lookalike.embedding import precision
 from lookalike.embedding.checks import MIN_OVERLAP, TOLERANCE, Bf16Check, check_bf16, compare_neighbors
@@ -221,7 +221,7 @@ def test_collection_embedded_on_a_gpu_is_queried_without_torch(
 def test_bf16_on_a_thousand_photographs(tmp_path):
     """What the stage demands of bf16 before it uses it, on the head of the project's own recipe."""
     config = DatasetConfig(source="caltech101", archive=CALTECH101_ARCHIVE)
-    labels = sorted(source_labels(config, tmp_path) or ())
+    labels = sorted(Source(config, tmp_path).labels or ())
     # A third of the labels, without the largest: enough images, and a minute less.
     some = config.model_copy(update={"exclude_labels": (*labels[:7], *labels[40:])})
     download_dataset(some, tmp_path / "dataset", tmp_path / "downloads")
