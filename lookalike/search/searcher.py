@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lookalike.config.loading import parse_config
 from lookalike.config.sections import QueryConfig
 from lookalike.errors import ArtifactError, EmbeddingError, ImageError, LookalikeError
-from lookalike.files import read_json
+from lookalike.files import read_document
 from lookalike.images.reading import MAX_PIXELS, read_image_file
 from lookalike.lsh import Neighbors, VectorIndex, load_index
 from lookalike.search.results import QueryResult, SimilarImage, similarity_of
@@ -234,8 +234,10 @@ def _hold_build(store: Store, build_id: str) -> tuple[dict[str, Any], HeldLock]:
 
 
 def _check_same_embeddings(folders: dict[str, Path], n_indexed: int, n_rows: int) -> None:
-    index_fingerprint = read_json(folders["build_lsh"] / "build.json", ArtifactError)["fingerprint"]
-    embedding_fingerprint = read_json(folders["embed_all"] / "embedding.json", ArtifactError)["fingerprint"]
+    from lookalike.embedding.table import load_metadata
+
+    build = read_document(folders["build_lsh"] / "build.json", ArtifactError, {"fingerprint": str})
+    index_fingerprint, embedding_fingerprint = build["fingerprint"], load_metadata(folders["embed_all"])["fingerprint"]
     if index_fingerprint != embedding_fingerprint or n_indexed != n_rows:
         raise EmbeddingError(
             f"the index ({n_indexed} vectors, model {index_fingerprint[:12]}) was not built from these embeddings "
