@@ -118,7 +118,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 def dataset_root(folder: Path) -> Path:
     """Return the folder that the catalog's paths are relative to, which may be gone; raises as `open_dataset`."""
-    return folder / _read_description(folder)["root"]
+    return Path(folder, _read_description(folder)["root"])
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
