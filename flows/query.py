@@ -9,6 +9,7 @@ from pydantic import Field
 
 from flows.deployed import check_root, deployed_parameters
 from lookalike.errors import LookalikeError
+from lookalike.files import user_path
 from lookalike.pipeline.descriptions import describe_failure
 from tasks.query import query as query_task
 from tasks.states import with_named_states
@@ -38,8 +39,8 @@ def query(
     """
     fixed = deployed_parameters().get("root")
     if fixed is not None:
-        check_root(Path(fixed), Path(root))
-    state = query_task(Path(root), images, n, exact, Path(output) if output else None, return_state=True)
+        check_root(Path(fixed), user_path(root))
+    state = query_task(user_path(root), images, n, exact, user_path(output) if output else None, return_state=True)
     results: list[dict[str, Any]] = state.result()
     failures = [describe_failure(one["query"], one["error"]) for one in results if one["error"] is not None]
     if len(failures) == len(results):

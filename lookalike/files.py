@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -86,8 +86,35 @@ def read_json(path: Path, error: Callable[[str], Exception]) -> Any:
         return json.loads(path.read_bytes())
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or cause}") from cause
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not valid JSON ({cause}); it was truncated or altered") from cause
+
+
+def read_document(
+    path: Path,
+    error: Callable[[str], Exception],
+    needs: Mapping[str, type],
+    *,
+    version: int | None = None,
+    version_key: str = "format_version",
+    remedy: str = "run `lookalike build` again",
+) -> dict[str, Any]:
+    """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`.
+
+    Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
+    `version` the file has none.
+    """
+    content = read_json(path, error)
+    entries: dict[str, Any] = content if isinstance(content, dict) else {}
+    if version is not None:
+        found, needs = entries.get(version_key), {version_key: int, **needs}
+        if isinstance(found, int) and found != version:
+            writer = "an earlier" if found < version else "a later"
+            raise error(f"{path} has format {found} of {writer} version, this version reads {version}; {remedy}")
+    wrong = [name for name, kind in needs.items() if not isinstance(entries.get(name), kind)]
+    if wrong:
+        raise error(f"{path} was altered: {', '.join(wrong)} are missing or of another type; {remedy}")
+    return entries
 
 
 def flush_to_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lookalike.pipeline.descriptions import describe_failure, describe_result
 from lookalike.search import Searcher
-from lookalike.search.output import check_room, saver_for
+from lookalike.search.output import check_ending, check_room, save_results
 from tasks.pages import show_markdown
 from tasks.states import with_named_states
 
@@ -21,7 +21,8 @@ logger = logging.getLogger("lookalike.query")
 @with_named_states
 def query(root: Path, images: Sequence[str], n: int, exact: bool, output: Path | None) -> list[dict[str, Any]]:
     """Return one JSON-able result per image, in order; never cached, since the published build may change."""
-    save = saver_for(output)
+    if output is not None:
+        check_ending(output)
     with Searcher.open(root) as searcher:
         if output is not None:
             check_room(output, len(images), min(n, len(searcher)))
@@ -34,5 +35,5 @@ def query(root: Path, images: Sequence[str], n: int, exact: bool, output: Path |
             logger.warning("%s", describe_failure(result.query, result.error))
     show_markdown("query-result", f"```\n{text}\n```", "The most similar images")
     if output is not None:
-        save(results, output)
+        save_results(results, output)
     return [result.as_json() for result in results]

@@ -6,7 +6,7 @@ from pathlib import Path
 from lookalike.config.sections import DatasetConfig
 from lookalike.dataset.archive import DamagedArchiveError, extract_archive, require_archive, without_outer_folders
 from lookalike.errors import ConfigError, DatasetError, DownloadError
-from lookalike.fetch.download import download_file
+from lookalike.fetch.download import download_from_mirrors
 from lookalike.files import user_path
 
 ENVIRONMENT_VARIABLE = "LOOKALIKE_CALTECH101"
@@ -54,7 +54,7 @@ def caltech101_root(config: DatasetConfig, images: Path, downloads: Path) -> Pat
 
 def _downloaded(config: DatasetConfig, downloads: Path) -> Path:
     try:
-        return download_file(config.mirrors, downloads / _DOWNLOAD_NAME, check=_check_archive)
+        return download_from_mirrors(config.mirrors, downloads / _DOWNLOAD_NAME, _check_archive)
     except DownloadError as error:
         raise DownloadError(
             f"Caltech-101 could not be downloaded: {error}. If you have its archive, name it in "

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from lookalike.dataset.records import NO_LABEL, Reject, Row
 from lookalike.errors import DatasetError
-from lookalike.files import read_json, replacing, write_json_atomic
+from lookalike.files import read_document, replacing, write_json_atomic
 
 FORMAT_VERSION = 1
 IMAGES_FOLDER = "images"
@@ -118,14 +118,12 @@ def open_dataset(folder: Path) -> Dataset:
 
 def dataset_root(folder: Path) -> Path:
     """Return the folder that the catalog's paths are relative to, which may be gone; raises as `open_dataset`."""
-    return folder / str(_read_description(folder)["root"])
+    return Path(folder, _read_description(folder)["root"])
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
-    description = read_json(folder / _DESCRIPTION, DatasetError)
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        raise DatasetError(f"{folder / _DESCRIPTION} has another format than version {FORMAT_VERSION}; build it again")
-    return description
+    needs = {"root": str, "classes": list, "counts": dict}
+    return read_document(folder / _DESCRIPTION, DatasetError, needs, version=FORMAT_VERSION)
 
 
 def _summarise(

@@ -12,13 +12,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.errors import EmbeddingError
-from lookalike.files import read_json
+from lookalike.files import read_document
 
 FORMAT_VERSION = 2
 SHARDS_FOLDER = "shards"
 DESCRIPTION_NAME = "embedding.json"
 SHARD_PATTERN = "embeddings-*.parquet"
 ROW_COLUMNS = ("image_id", "path", "label", "split", "width", "height")
+
+# What `embedding.json` must have.
+_NEEDED = {
+    **dict.fromkeys(("fingerprint", "layer", "precision"), str),
+    **dict.fromkeys(("dim", "rows"), int),
+    **dict.fromkeys(("shards", "shard_rows"), list),
+    "preprocessing": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,7 @@ def shard_name(number: int) -> str:
 
 def load_metadata(folder: Path) -> dict[str, Any]:
     """Return `embedding.json`; EmbeddingError if it is missing, damaged or of another format."""
-    metadata = read_json(folder / DESCRIPTION_NAME, EmbeddingError)
-    version = metadata.get("format_version") if isinstance(metadata, dict) else None
-    if isinstance(version, int) and version < FORMAT_VERSION:
-        raise EmbeddingError(f"{folder} was built by an earlier version of lookalike; run `lookalike build` again")
-    if version != FORMAT_VERSION:
-        raise EmbeddingError(f"{folder / DESCRIPTION_NAME} is not of format version {FORMAT_VERSION}; embed again")
-    return dict(metadata)
+    return read_document(folder / DESCRIPTION_NAME, EmbeddingError, _NEEDED, version=FORMAT_VERSION)
 
 
 def shard_paths(folder: Path, metadata: Mapping[str, Any]) -> list[Path]:

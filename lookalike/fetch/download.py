@@ -1,9 +1,9 @@
-"""Downloading a large file from configured mirrors: checked, whole or not at all, patient with bad networks."""
+"""Downloading a large file, whole or not at all, checked, with retries; from one address or from mirrors in order."""
 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,43 +21,52 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 32 * 2**30
+ATTEMPTS = 4
+FIRST_WAIT_SECONDS = 1.0
+STALL_SECONDS = 30.0
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "lookalike (dataset download)"}
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "lookalike (download)"}
+
+# Raises DownloadError to refuse the content of a file.
+Check = Callable[[Path], None]
+
+
+def _accept(path: Path) -> None:
+    """The check that refuses nothing."""
 
 
 class _TransientError(Exception):
     """A failure that another attempt may cure."""
 
 
-def download_file(
-    mirrors: Sequence[Mirror],
-    target: Path,
-    *,
-    check: Callable[[Path], None] = lambda path: None,
-    attempts: int = 4,
-    first_wait_seconds: float = 1.0,
-    stall_seconds: float = 30.0,
-    max_bytes: int = MAX_FILE_BYTES,
-) -> Path:
+def download(url: str, path: Path, digests: Mapping[str, str], check: Check = _accept) -> None:
+    """Fetch `url` to `path`, unless an earlier download there is intact.
+
+    `digests` holds hexadecimal digests, or their first digits, by algorithm (sha256, md5). Failures of the network
+    and of the server are retried, `ATTEMPTS` times in all, with doubling waits. Raises `DownloadError`.
+    """
+    if _is_intact(path, digests, check):
+        return
+    with replacing(path) as temporary:
+        _fetch_patiently(url, temporary)
+        _check_content(temporary, digests, check)
+
+
+def download_from_mirrors(mirrors: Sequence[Mirror], target: Path, check: Check = _accept) -> Path:
     """Return the path of the file that the first good mirror gave: `target` with a suffix for the mirror.
 
-    An earlier download of one of the mirrors is used again if it still passes the checks: the mirror's
-    checksums, no web page, and `check`, which raises `DownloadError` to refuse the content. Failures of the
-    network and of the server are tried again, `attempts` times in all, with doubling waits.
-
-    Raises `DownloadError` naming what went wrong at each mirror.
+    An intact earlier download from any of the mirrors is used again. Raises `DownloadError` naming what went wrong
+    at each mirror.
     """
-    # Mirrors hold different files, so each has a name of its own.
+    # Mirrors may hold different files, so each gets another name.
     paths = {m: target.with_name(f"{target.name}-{sha256_of_bytes(m.url.encode())[:12]}") for m in mirrors}
     for mirror, path in paths.items():
-        if _is_intact(path, mirror, check):
+        if _is_intact(path, _digests(mirror), check):
             return path
     failures = []
     for mirror, path in paths.items():
         try:
-            with replacing(path) as temporary:
-                _fetch_patiently(mirror.url, temporary, attempts, first_wait_seconds, stall_seconds, max_bytes)
-                _check_content(temporary, mirror, check)
+            download(mirror.url, path, _digests(mirror), check)
         except DownloadError as error:
             logger.warning("%s: %s", mirror.url, error)
             failures.append(f"{mirror.url}: {error}")
@@ -66,52 +75,54 @@ def download_file(
     raise DownloadError("no mirror gave the file: " + ("; ".join(failures) or "none is configured"))
 
 
-def _is_intact(path: Path, mirror: Mirror, check: Callable[[Path], None]) -> bool:
+def _digests(mirror: Mirror) -> dict[str, str]:
+    return {name: digest for name, digest in (("sha256", mirror.sha256), ("md5", mirror.md5)) if digest is not None}
+
+
+def _is_intact(path: Path, digests: Mapping[str, str], check: Check) -> bool:
     try:
-        _check_content(path, mirror, check)
+        _check_content(path, digests, check)
     except (DownloadError, FileNotFoundError):
         return False
     return True
 
 
-def _check_content(path: Path, mirror: Mirror, check: Callable[[Path], None]) -> None:
+def _check_content(path: Path, digests: Mapping[str, str], check: Check) -> None:
     with path.open("rb") as stream:
         if is_html(stream.read(HEAD_BYTES)):
             raise DownloadError("the server sent a web page instead of the file")
-        for algorithm, expected in (("sha256", mirror.sha256), ("md5", mirror.md5)):
-            if expected is not None:
-                stream.seek(0)
-                digest = hashlib.file_digest(stream, partial(hashlib.new, algorithm, usedforsecurity=False)).hexdigest()
-                if digest != expected:
-                    raise DownloadError(f"the file has {algorithm} {digest}, expected {expected}")
+        for algorithm, expected in digests.items():
+            stream.seek(0)
+            digest = hashlib.file_digest(stream, partial(hashlib.new, algorithm, usedforsecurity=False)).hexdigest()
+            if not digest.startswith(expected):
+                raise DownloadError(f"the file has {algorithm} {digest}, expected {expected}")
     check(path)
 
 
-def _fetch_patiently(
-    url: str, path: Path, attempts: int, wait_seconds: float, stall_seconds: float, max_bytes: int
-) -> None:
-    for attempt in range(attempts):
+def _fetch_patiently(url: str, path: Path) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            _fetch(url, path, stall_seconds, max_bytes)
+            _fetch(url, path)
         except _TransientError as error:
-            if attempt == attempts - 1:
-                raise DownloadError(f"{error} (tried {attempts} times)") from error
-            logger.warning("%s: %s; trying again in %g s", url, error, wait_seconds * 2**attempt)
-            time.sleep(wait_seconds * 2**attempt)
+            if attempt == ATTEMPTS:
+                raise DownloadError(f"{error} (tried {ATTEMPTS} times)") from error
+            wait_seconds = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+            logger.warning("%s: %s; trying again in %g s", url, error, wait_seconds)
+            time.sleep(wait_seconds)
         else:
             return
 
 
-def _fetch(url: str, path: Path, stall_seconds: float, max_bytes: int) -> None:
+def _fetch(url: str, path: Path) -> None:
     import httpx
 
     try:
         check_proxy(url)
         with (
-            httpx.Client(follow_redirects=True, timeout=stall_seconds, headers=_HEADERS) as client,
+            httpx.Client(follow_redirects=True, timeout=STALL_SECONDS, headers=_HEADERS) as client,
             client.stream("GET", url) as response,
         ):
-            _receive(response, path, max_bytes)
+            _receive(response, path)
     except httpx.TransportError as error:
         raise _TransientError(f"the connection failed ({_one_line(error)})") from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError, OSError) as error:
@@ -119,7 +130,7 @@ def _fetch(url: str, path: Path, stall_seconds: float, max_bytes: int) -> None:
         raise DownloadError(_one_line(error)) from error
 
 
-def _receive(response: "httpx.Response", path: Path, max_bytes: int) -> None:
+def _receive(response: "httpx.Response", path: Path) -> None:
     status = f"the server answered {response.status_code} {response.reason_phrase}"
     if response.status_code in _TRANSIENT_STATUSES:
         raise _TransientError(status)
@@ -129,12 +140,12 @@ def _receive(response: "httpx.Response", path: Path, max_bytes: int) -> None:
         raise DownloadError("the server sent a web page (text/html) instead of the file")
     length = response.headers.get("content-length", "")
     total = int(length) if length.isdecimal() else None
-    if total is not None and total > max_bytes:
-        raise DownloadError(f"the file has {total} bytes, more than the limit of {max_bytes}")
+    if total is not None and total > MAX_FILE_BYTES:
+        raise DownloadError(f"the file has {total} bytes, more than the limit of {MAX_FILE_BYTES}")
     with path.open("wb") as stream, progress_bar("downloading", total, unit="B") as bar:
         for chunk in response.iter_raw():
-            if stream.tell() + len(chunk) > max_bytes:
-                raise DownloadError(f"the file has more than {max_bytes} bytes, the limit")
+            if stream.tell() + len(chunk) > MAX_FILE_BYTES:
+                raise DownloadError(f"the file has more than {MAX_FILE_BYTES} bytes, the limit")
             stream.write(chunk)
             bar.update(len(chunk))
 

@@ -8,7 +8,7 @@ judged.
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
+from http.client import OK, responses
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httpcore
@@ -93,8 +93,8 @@ def _checked_url(url: str, *, any_port: bool) -> SplitResult:
 
 def _image_in(response: httpcore.Response, max_bytes: int) -> bytes:
     """The body of a final answer, if it is an image of at most `max_bytes`."""
-    if response.status != HTTPStatus.OK:
-        raise DownloadError(f"the server answered {response.status} {_phrase(response.status)}".rstrip())
+    if response.status != OK:
+        raise DownloadError(f"the server answered {response.status} {responses.get(response.status, '')}".rstrip())
     encoding = _header(response, b"content-encoding").lower()
     if encoding not in ("", "identity"):
         raise DownloadError(f"the server sent {encoding}-compressed data, though asked not to")
@@ -142,13 +142,6 @@ def _header(response: httpcore.Response, name: bytes) -> str:
         if key.lower() == name:
             return value.decode("latin-1").strip()
     return ""
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _shown(url: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lookalike.errors import IndexFormatError
-from lookalike.files import digest_of, read_json, replacing, sha256_of_file, write_json_atomic
+from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
 
 INDEX_FILE = "index.json"
 FORMAT_VERSION = 1
@@ -42,16 +42,11 @@ def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
     Raises:
         IndexFormatError: missing, not JSON, altered, of another format or another engine.
     """
-    description = read_json(folder / INDEX_FILE, IndexFormatError)
-    if not isinstance(description, dict) or "format" not in description:
-        raise IndexFormatError(f"{folder / INDEX_FILE} does not describe an index; it was altered")
-    if description["format"] != FORMAT_VERSION:
-        raise IndexFormatError(
-            f"{folder / INDEX_FILE} has format {description['format']}, this version reads {FORMAT_VERSION}; "
-            "build the index again"
-        )
-    digest = description.pop("digest", None)
-    if digest != digest_of(description):
+    path, needs = folder / INDEX_FILE, {"engine": str, "parameters": dict, "files": dict, "digest": str}
+    description = read_document(
+        path, IndexFormatError, needs, version=FORMAT_VERSION, version_key="format", remedy="build the index again"
+    )
+    if description.pop("digest") != digest_of(description):
         raise IndexFormatError(f"{folder / INDEX_FILE} was altered: its digest does not match; build the index again")
     if engine is not None and description["engine"] != engine:
         raise IndexFormatError(f"{folder} holds an index of engine {description['engine']}, not {engine}")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError, safe_open
 
 from lookalike.errors import ModelError
-from lookalike.files import digest_of, read_json, sha256_of_file
+from lookalike.files import digest_of, read_document, sha256_of_file
 
 FORMAT_VERSION = 3
 WEIGHTS_NAME = "model.safetensors"
@@ -32,12 +32,8 @@ def fingerprint(description: Mapping[str, Any], layer: str) -> str:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Return `model.json` of a model folder; ModelError if it is missing, damaged or of another format."""
-    description = read_json(folder / DESCRIPTION_NAME, ModelError)
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        raise ModelError(
-            f"{folder / DESCRIPTION_NAME} is no model description of format version {FORMAT_VERSION}; train it again"
-        )
-    return description
+    needs = {"backbone": str, "head": dict, "preprocessing": dict, "classes": list, "weights_sha256": str}
+    return read_document(folder / DESCRIPTION_NAME, ModelError, needs, version=FORMAT_VERSION)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any], load: Callable[[Path], Tensors]) -> Tensors:

@@ -4,7 +4,6 @@ The specification is `training.weights`; README lists the forms. Checkpoints are
 `torch.load(weights_only=True)`, which runs no code from the file.
 """
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from urllib.parse import urlsplit
 
 from lookalike.config.extensions import is_extension
 from lookalike.config.sections import TrainingConfig
-from lookalike.errors import ConfigError, LookalikeError, ModelError
-from lookalike.fetch.proxies import check_proxy
-from lookalike.files import sha256_of_file, user_path
+from lookalike.errors import ConfigError, DownloadError, ModelError
+from lookalike.fetch.download import download
+from lookalike.files import sha256_of_bytes, sha256_of_file, user_path
 from lookalike.network.backbones import Backbone
 
 if TYPE_CHECKING:
@@ -75,9 +74,9 @@ def _checkpoint_file(config: TrainingConfig) -> tuple[Path, str]:
         match = _HASH_IN_NAME.search(path.name)
         expected = match.group(1) if match else config.weights_sha256
     elif _is_url(spec):
-        if config.weights_sha256 is None:
-            raise ConfigError(f"training.weights_sha256: {spec} needs the checksum of its file")
-        path, expected = download_checkpoint(spec, config.weights_sha256), config.weights_sha256
+        # Two files of one name at different addresses never stand for each other.
+        name = f"{sha256_of_bytes(spec.encode())[:8]}-{Path(urlsplit(spec).path).name}"
+        path, expected = download_checkpoint(spec, name, config.weights_sha256), config.weights_sha256
     else:
         path, expected = user_path(spec), config.weights_sha256
     digest = sha256_of_file(path)
@@ -108,20 +107,14 @@ def _package_checkpoint(spec: str) -> Path:
     return files[0]
 
 
-def download_checkpoint(url: str, sha256_prefix: str) -> Path:
-    """Return the path of a checkpoint in torch.hub's cache, fetched if it is not there; ModelError if that fails."""
+def download_checkpoint(url: str, name: str, sha256_prefix: str | None) -> Path:
+    """Return the path of a checkpoint in torch.hub's cache, fetched unless it is there; ModelError if that fails."""
     import torch
 
-    # The digest is part of the name, so that two files of one name never stand for each other.
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{Path(urlsplit(url).path).name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file() and sha256_of_file(path).startswith(sha256_prefix):
-        return path
-    check_proxy(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256_prefix)
-    except (OSError, RuntimeError) as cause:
+        download(url, path, {"sha256": sha256_prefix} if sha256_prefix else {})
+    except (DownloadError, OSError) as cause:
         raise _download_error(url, cause) from cause
     return path
 
@@ -134,20 +127,15 @@ def _load_library_weights(network: "nn.Module", backbone: Backbone) -> str:
 
 
 def _load_torchvision_weights(network: "nn.Module", name: str) -> str:
-    import torch
     from torchvision import models
 
     # The article's weights are the first version; newer ones are better classifiers but worse features.
     weights = next(iter(models.get_model_weights(name)))
-    try:
-        # torchvision's own checkpoints carry the first 8 digits of their sha256 in the file name.
-        tensors = torch.hub.load_state_dict_from_url(
-            weights.url, map_location="cpu", check_hash=True, weights_only=True, progress=False
-        )
-    except (OSError, RuntimeError) as cause:
-        raise _download_error(weights.url, cause) from cause
-    assign_tensors(network, tensors, weights.url)
-    return f"torchvision {name} {weights.name} {Path(urlsplit(weights.url).path).name}"
+    file_name = Path(urlsplit(weights.url).path).name
+    digits = _HASH_IN_NAME.search(file_name)
+    path = download_checkpoint(weights.url, file_name, digits.group(1) if digits else None)
+    assign_tensors(network, read_checkpoint(path), weights.url)
+    return f"torchvision {name} {weights.name} {file_name}"
 
 
 def _load_timm_weights(network: "nn.Module", name: str) -> str:
@@ -163,7 +151,7 @@ def _load_timm_weights(network: "nn.Module", name: str) -> str:
     return f"timm {name} {settings.get('hf_hub_id') or settings.get('url')}"
 
 
-def _download_error(what: str, cause: BaseException) -> LookalikeError:
+def _download_error(what: str, cause: BaseException) -> ModelError:
     reason = " ".join(str(cause).split()) or type(cause).__name__
     return ModelError(f"cannot download {what}: {reason}. {_ALTERNATIVES}")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 _PACKAGE = "lookalike"
 _PACKAGE_FOLDER = Path(__file__).parents[1]
-# What these do cannot change a stage's output: messages, progress, settings (which count by value), and what only
-# draws or describes a result.
+# What these do cannot change a stage's output: messages, progress, settings (which count by value), the transfer of
+# files (which arrive whole or not at all), and what only draws or describes a result.
 _NEUTRAL_MODULES = frozenset(
     f"{_PACKAGE}.{name}"
     for name in (
@@ -32,6 +32,8 @@ _NEUTRAL_MODULES = frozenset(
         "config.setting_types",
         "evaluation.figures",
         "evaluation.report",
+        "fetch.download",
+        "fetch.proxies",
         "training.history",
     )
 )

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lookalike.config.sections import LookalikeConfig
-from lookalike.errors import ArtifactError
-from lookalike.files import read_json
+from lookalike.errors import ModelError
 from lookalike.store.artifacts import ArtifactReference, Store
 
 logger = logging.getLogger(__name__)
@@ -44,9 +43,14 @@ def _is_outdated(
     model: ArtifactReference, config: LookalikeConfig, current: Mapping[str, Any], dataset: ArtifactReference
 ) -> bool:
     from lookalike.dataset.storage import open_dataset
+    from lookalike.network.description import read_description
     from lookalike.training.summary import COMPONENT_IMAGES
 
-    description = read_json(model.folder / "model.json", ArtifactError)
+    try:
+        description = read_description(model.folder)
+    except ModelError as error:
+        logger.warning("%s; the model is trained again", error)
+        return True
     match config.training.retrain:
         case "on_new_labels":
             to_be_trained = set(open_dataset(dataset.folder).classes) - set(config.training.unseen_labels)

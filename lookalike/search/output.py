@@ -1,12 +1,10 @@
 """Writing results to a file, in the format that its ending names, and what such a file can hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike.errors import ConfigError
 from lookalike.search.results import QueryResult
-
-Saver = Callable[[Sequence[QueryResult], Path], None]
 
 _PAGES = frozenset({".html", ".htm"})
 _JPEGS = frozenset({".jpg", ".jpeg"})
@@ -15,24 +13,22 @@ _JPEG_MAX_SIDE = 65_500
 _MAX_PIXELS = 200_000_000
 
 
-def saver_for(output: Path | None) -> Saver:
-    """The function that writes results to `output`; asked for before any work is done.
+def check_ending(output: Path) -> None:
+    """Raise ConfigError unless `output` ends in .png, .jpg, .jpeg, .html or .htm; called before any work is done."""
+    if output.suffix.lower() not in {".png", *_JPEGS, *_PAGES}:
+        raise ConfigError(f"--output must end in .png, .jpg or .html, got {output.name!r}")
 
-    Raises ConfigError for an ending other than .png, .jpg, .jpeg, .html and .htm. For None it
-    returns a function that writes nothing.
-    """
-    if output is None:
-        return lambda results, path: None
-    ending = output.suffix.lower()
-    if ending in _PAGES:
+
+def save_results(results: Sequence[QueryResult], output: Path) -> None:
+    """Write results to `output`, whole or not at all, as a page or as a picture by its ending."""
+    if output.suffix.lower() in _PAGES:
         from lookalike.search.page import save_page
 
-        return save_page
-    if ending == ".png" or ending in _JPEGS:
+        save_page(results, output)
+    else:
         from lookalike.search.picture import save_picture
 
-        return save_picture
-    raise ConfigError(f"--output must end in .png, .jpg or .html, got {output.name!r}")
+        save_picture(results, output)
 
 
 def check_room(output: Path, n_results: int, n_neighbors: int) -> None:

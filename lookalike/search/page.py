@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.errors import ImageError
 from lookalike.files import write_bytes_atomic
-from lookalike.images.reading import open_image
 from lookalike.printable import printable
+from lookalike.search.picture import open_or_none
 from lookalike.search.results import QueryResult
 
 _QUERY_SIDE = 320
@@ -23,7 +22,7 @@ def save_page(results: Sequence[QueryResult], path: Path) -> None:
 
 
 def render_page(results: Sequence[QueryResult]) -> str:
-    """The page as text; every name, label and error in it is escaped."""
+    """Return the page as text; every name, label and error in it is escaped."""
     # Jinja2, for its escaping: file names and labels are whatever somebody called their files.
     from jinja2 import Environment
 
@@ -52,12 +51,9 @@ def _as_values(result: QueryResult) -> dict[str, Any]:
 
 
 def _data_uri(source: Path | bytes, side: int) -> str | None:
-    """A small JPEG of the image as a data URI, or None if it cannot be shown."""
-    if not source:
-        return None
-    try:
-        image = open_image(source, target_size=side)
-    except ImageError:
+    """Return a small JPEG of the image as a data URI, or None if it cannot be read."""
+    image = open_or_none(source, side)
+    if image is None:
         return None
     image.thumbnail((side, side))
     stream = io.BytesIO()

@@ -37,7 +37,7 @@ def save_picture(results: Sequence[QueryResult], path: Path) -> None:
 
 
 def draw_results(results: Sequence[QueryResult]) -> Image.Image:
-    """One RGB picture of one or more results, below each other; a failed query shows its error."""
+    """Return one RGB picture of one or more results, below each other; a failed query shows its error."""
     sizes = [result_size(len(result.neighbors)) for result in results]
     picture = Image.new("RGB", (max(width for width, _ in sizes), sum(height for _, height in sizes)), _WHITE)
     top = 0
@@ -48,7 +48,7 @@ def draw_results(results: Sequence[QueryResult]) -> Image.Image:
 
 
 def result_size(n_neighbors: int) -> tuple[int, int]:
-    """Width and height in pixels of the picture of one result."""
+    """Return width and height in pixels of the picture of one result."""
     columns, side = tile_layout(max(n_neighbors, 1))
     rows = -(-n_neighbors // columns)
     width = max(columns * (side + _GAP) - _GAP + 2 * _MARGIN, _MINIMUM_WIDTH)
@@ -56,7 +56,7 @@ def result_size(n_neighbors: int) -> tuple[int, int]:
 
 
 def tile_layout(n: int) -> tuple[int, int]:
-    """Columns and tile side in pixels for `n` neighbors: a grid a little wider than high, small tiles for many."""
+    """Return columns and tile side in pixels for `n` neighbors: a grid wider than high, smaller tiles for many."""
     side = 190 if n <= 12 else 150 if n <= 40 else 116
     if n <= 5:
         return n, side
@@ -74,7 +74,7 @@ def _draw_result(result: QueryResult) -> Image.Image:
     left = (picture.width - (columns * (side + _GAP) - _GAP)) // 2
     for position, neighbor in enumerate(result.neighbors):
         corner = (left + position % columns * (side + _GAP), _HEAD_HEIGHT + position // columns * _tile_height(side))
-        _paste(picture, draw, _open_or_none(result.dataset_root / neighbor.path, side), corner, side)
+        _paste(picture, draw, open_or_none(result.dataset_root / neighbor.path, side), corner, side)
         lines = (f"{neighbor.rank} · {neighbor.caption}", f"similarity {neighbor.similarity:.3f}")
         _write_lines(draw, lines, (corner[0], corner[1] + side + 4), side)
     return picture
@@ -86,14 +86,15 @@ def _tile_height(side: int) -> int:
 
 def _draw_query(picture: Image.Image, draw: ImageDraw.ImageDraw, result: QueryResult) -> None:
     corner = ((picture.width - _QUERY_SIDE) // 2, _MARGIN)
-    _paste(picture, draw, _open_or_none(result.query_image, _QUERY_SIDE), corner, _QUERY_SIDE)
+    _paste(picture, draw, open_or_none(result.query_image, _QUERY_SIDE), corner, _QUERY_SIDE)
     name = result.query if "://" in result.query else Path(result.query).name
     note = result.error or f"{len(result.neighbors)} most similar"
     text_width = picture.width - 2 * _MARGIN
     _write_lines(draw, (f"query: {name}", note), (_MARGIN, _MARGIN + _QUERY_SIDE + 6), text_width)
 
 
-def _open_or_none(source: Path | bytes, side: int) -> Image.Image | None:
+def open_or_none(source: Path | bytes, side: int) -> Image.Image | None:
+    """Return an image of at least `side` pixels, if it has as many, or None if it cannot be read."""
     try:
         return open_image(source, target_size=side) if source else None
     except ImageError:
@@ -124,7 +125,7 @@ def _write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], corner: tuple[
 
 
 def fit_text(text: str, width: int, font: Font) -> str:
-    """The text on one line, shortened with an ellipsis until it is at most `width` pixels wide."""
+    """Return the text on one line, shortened with an ellipsis until it is at most `width` pixels wide."""
     text = printable(" ".join(text.split()))
     if font.getlength(text) <= width:
         return text

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SimilarImage:
-    """One answer. `path` is relative to the dataset's root; `rank` counts from 1; without labels `label` is empty.
+    """One answer to a query. `rank` counts from 1, `path` is relative to the dataset's root, `label` may be empty.
 
     `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
     1 / (1 + distance) for Euclidean: larger is more similar, at most 1.
@@ -22,7 +22,7 @@ class SimilarImage:
 
     @property
     def caption(self) -> str:
-        """What to call it in a picture: its label, or its file's name where there are no labels."""
+        """The label, or the file's name in a collection without labels."""
         return self.label or PurePosixPath(self.path).name
 
 
@@ -31,20 +31,20 @@ class QueryResult:
     """The answer to one query, nearest first; `error` is set and `neighbors` empty if it failed.
 
     `candidates` counts the images whose distance was computed, `latency_ms` the time for decoding,
-    embedding and search together. `dataset_root` is where the neighbors' paths begin, and
-    `query_image` the bytes of the query image as it was given.
+    embedding and search together. The neighbors' paths are relative to `dataset_root`;
+    `query_image` is an image file that shows the query.
     """
 
     query: str
-    neighbors: tuple[SimilarImage, ...]
-    candidates: int
-    latency_ms: float
+    neighbors: tuple[SimilarImage, ...] = ()
+    candidates: int = 0
+    latency_ms: float = 0.0
     error: str | None = None
     dataset_root: Path = Path()
     query_image: bytes = b""
 
     def as_json(self) -> dict[str, Any]:
-        """The public form: plain values, without the image."""
+        """Return the public form: plain values, without the image."""
         return {
             "query": self.query,
             "error": self.error,
@@ -55,5 +55,5 @@ class QueryResult:
 
 
 def similarity_of(distance: float, metric: str) -> float:
-    """The similarity that belongs to a distance, rounded for people; see SimilarImage."""
+    """Return the similarity that belongs to a distance, rounded to six digits; see `SimilarImage`."""
     return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)

@@ -1,11 +1,14 @@
-"""`Searcher`: opens the published build once, then answers any number of queries, without Prefect."""
+"""`Searcher`: opens the published build once, then answers any number of queries, without Prefect.
+
+The steps of a query: read the image (`sources`), embed it (`embedding.embedder`), find the nearest rows (`lsh`),
+describe them (`results`).
+"""
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +17,13 @@ from numpy.typing import NDArray
 from lookalike.config.loading import parse_config
 from lookalike.config.sections import QueryConfig
 from lookalike.errors import ArtifactError, EmbeddingError, ImageError, LookalikeError
-from lookalike.files import read_json
+from lookalike.files import read_document
 from lookalike.images.reading import MAX_PIXELS, read_image_file
 from lookalike.lsh import Neighbors, VectorIndex, load_index
+from lookalike.search.held_build import HeldBuild, hold_build
 from lookalike.search.results import QueryResult, SimilarImage, similarity_of
 from lookalike.search.sources import ImageSource, image_id_of, is_one_source, name_of, read_query
 from lookalike.store.artifacts import Store
-from lookalike.store.events import find_build, read_events
-from lookalike.store.locks import HeldLock
 
 if TYPE_CHECKING:
     from lookalike.embedding.embedder import Embedder
@@ -34,28 +36,25 @@ class Searcher:
     method raises ValueError.
     """
 
-    def __init__(
-        self, folders: dict[str, Path], config: QueryConfig, build_id: str, in_use: HeldLock, max_pixels: int
-    ) -> None:
+    def __init__(self, held: HeldBuild, config: QueryConfig) -> None:
         from lookalike.dataset.storage import dataset_root
         from lookalike.embedding.table import load_rows
 
-        self.build_id = build_id
-        # Held while this object lives and is open: `lookalike gc` leaves a build in use alone.
-        self._in_use = in_use
-        self._is_closed = False
+        self.build_id = held.build.build_id
         self.config = config
-        self._model_folder = folders["fine_tune"]
-        self._embeddings_folder = folders["embed_all"]
-        self._dataset_root = dataset_root(folders["download_dataset"])
-        self._max_pixels = max_pixels
-        self._index: VectorIndex = load_index(folders["build_lsh"])
+        self._held = held
+        self._is_closed = False
+        # Earlier versions read images of this many pixels, and had no setting.
+        self._max_pixels = held.build.config["dataset"].get("max_pixels", MAX_PIXELS)
+        self._embeddings_folder = held.folders["embed_all"]
+        self._dataset_root = dataset_root(held.folders["download_dataset"])
+        self._index: VectorIndex = load_index(held.folders["build_lsh"])
         self._rows: pa.Table = load_rows(self._embeddings_folder)
-        _check_same_embeddings(folders, len(self._index), self._rows.num_rows)
+        _check_same_embeddings(held.folders, len(self._index), self._rows.num_rows)
 
     @classmethod
     def open(cls, root: Path | str, settings: Sequence[str] = (), *, build: str | None = None) -> Self:
-        """The searcher of a build below an artifact root: the published one, or that with the id `build`.
+        """Return the searcher of a build below an artifact root: the published one, or the one with the id `build`.
 
         `build` may be the beginning of an id, of an experiment too. The limits on queries are those that the
         build was made with; `settings` override them, each as `query.key=value`.
@@ -63,16 +62,8 @@ class Searcher:
         Raises ArtifactError if nothing is published there, no such build is known or it is incomplete,
         IndexFormatError if the index is damaged, EmbeddingError if index and model do not belong together.
         """
-        store = Store(root)
-        record, in_use = _hold_current(store) if build is None else _hold_build(store, build)
-        folders = {step: store.root / relative for step, relative in record["artifacts"].items()}
-        for step, folder in folders.items():
-            if not folder.is_dir():
-                raise ArtifactError(f"the published build lacks {folder} ({step}); run `lookalike build` again")
-        config = parse_config({"query": record["config"]["query"]}, settings).query
-        # Earlier versions read images of this many pixels, and had no setting.
-        max_pixels = record["config"]["dataset"].get("max_pixels", MAX_PIXELS)
-        return cls(folders, config, record["build_id"], in_use, max_pixels)
+        held = hold_build(Store(root), build)
+        return cls(held, parse_config({"query": held.build.config["query"]}, settings).query)
 
     def __len__(self) -> int:
         return len(self._open_index())
@@ -85,14 +76,14 @@ class Searcher:
         self.close()
 
     def close(self) -> None:
-        """Let go of the index, its mapped files and the build's lock; closing again does nothing."""
+        """Release the index, its mapped files and the build's lock; closing again does nothing."""
         self._is_closed = True
-        self._in_use.release()
+        self._held.lock.release()
         for name in ("_index", "_rows", "_embedder", "_row_of_id"):
             self.__dict__.pop(name, None)
 
     def query(self, image: ImageSource, n: int | None = None, *, exact: bool = False) -> QueryResult:
-        """The min(n, len) images most similar to `image`, nearest first; n defaults to `query.n` of the config.
+        """Return the min(n, len) images most similar to `image`, nearest first; n defaults to `query.n` of the config.
 
         `image` is a path, an http(s) URL, encoded bytes, a file object opened with mode 'rb', a Pillow
         image, a NumPy array (height, width[, channels]) of uint8 or of floats from 0 to 1, or
@@ -106,11 +97,11 @@ class Searcher:
         if image_id_of(image) is None:
             _ = self._embedder  # Loading the network is no part of a query's time.
         started = time.perf_counter()
-        vector, file = self._vector_and_file(image)
+        vector, file = self._embed(image)
         answer = index.search_exact(vector, n) if exact else index.query(vector, n)
         return QueryResult(
             query=name_of(image),
-            neighbors=self._neighbors(answer),
+            neighbors=self._describe(answer),
             candidates=answer.candidates,
             latency_ms=round((time.perf_counter() - started) * 1000, 3),
             dataset_root=self._dataset_root,
@@ -120,7 +111,7 @@ class Searcher:
     def query_many(
         self, images: Iterable[ImageSource], n: int | None = None, *, exact: bool = False
     ) -> list[QueryResult]:
-        """The answers to several queries, in order; a query that fails has `error` set and does not spoil the rest.
+        """Return the answers to several queries, in order; a query that fails has `error` set, and the others go on.
 
         Raises TypeError for a single image, and ValueError for n below 1.
         """
@@ -131,13 +122,13 @@ class Searcher:
         return [self._query_or_error(image, n, exact) for image in images]
 
     def embed(self, image: ImageSource) -> NDArray[np.float32]:
-        """The embedding (dim,) float32 of `image`, any source that `query` takes.
+        """Return the embedding (dim,) float32 of `image`, any source that `query` takes.
 
-        It is made as those of the collection were: an image of the collection has the vector stored for it,
-        up to rounding. Raises ImageError, DownloadError or EmbeddingError for an image that cannot be embedded.
+        It is computed like those of the collection: an image of the collection gets its stored vector, up to rounding.
+        Raises ImageError, DownloadError or EmbeddingError for an image that cannot be embedded.
         """
         self._open_index()
-        return self._vector_and_file(image)[0]
+        return self._embed(image)[0]
 
     def _open_index(self) -> VectorIndex:
         if self._is_closed:
@@ -148,7 +139,7 @@ class Searcher:
         try:
             return self.query(image, n, exact=exact)
         except LookalikeError as error:
-            return replace(_FAILED, query=name_of(image), error=str(error), dataset_root=self._dataset_root)
+            return QueryResult(query=name_of(image), error=str(error), dataset_root=self._dataset_root)
 
     def _checked_n(self, n: int | None) -> int:
         n = self.config.n if n is None else n
@@ -156,8 +147,8 @@ class Searcher:
             raise ValueError(f"n must be at least 1, got {n}")
         return n
 
-    def _vector_and_file(self, image: ImageSource) -> tuple[NDArray[np.float32], bytes]:
-        """The embedding of a source, and a file that shows it."""
+    def _embed(self, image: ImageSource) -> tuple[NDArray[np.float32], bytes]:
+        """Return the embedding of a source, and an image file to show it with."""
         image_id = image_id_of(image)
         if image_id is not None:
             return self._stored(image_id)
@@ -176,7 +167,7 @@ class Searcher:
             file = b""  # It cannot be shown; its vector is there all the same.
         return load_vector(self._embeddings_folder, row), file
 
-    def _neighbors(self, answer: Neighbors) -> tuple[SimilarImage, ...]:
+    def _describe(self, answer: Neighbors) -> tuple[SimilarImage, ...]:
         # Not pa.array, which imports pandas: 0.3 s of a cold query.
         numbers = pa.Array.from_buffers(pa.int64(), len(answer), [None, pa.py_buffer(answer.ids.tobytes())])
         rows = self._rows.take(numbers).to_pylist()
@@ -197,7 +188,7 @@ class Searcher:
         # Only here is the network loaded: a query by id needs none.
         from lookalike.embedding.embedder import Embedder
 
-        return Embedder.open(self._model_folder, self._embeddings_folder)
+        return Embedder.open(self._held.folders["fine_tune"], self._embeddings_folder)
 
     @cached_property
     def _row_of_id(self) -> dict[str, int]:
@@ -205,37 +196,11 @@ class Searcher:
         return {image_id: row for row, image_id in enumerate(self._rows["image_id"].to_pylist())}
 
 
-_FAILED = QueryResult(query="", neighbors=(), candidates=0, latency_ms=0.0)
-
-
-def _hold_current(store: Store) -> tuple[dict[str, Any], HeldLock]:
-    """The published build's record, and the lock that keeps the garbage collector away from it."""
-    while True:
-        record = store.read_current()
-        if record is None:
-            raise ArtifactError(f"nothing is published below {store.root}; run `lookalike build` first")
-        in_use = store.in_use(record["build_id"])
-        # Another build may have become current before the lock was held, and this one been cleared away.
-        if store.read_current() == record:
-            return record, in_use
-        in_use.release()
-
-
-def _hold_build(store: Store, build_id: str) -> tuple[dict[str, Any], HeldLock]:
-    """As `_hold_current`, for any build that was not cleared away."""
-    found = find_build(read_events(store.root), build_id).build
-    in_use = store.in_use(found.build_id)
-    # Only now: it may have been cleared away before the lock was held.
-    if not found.is_complete(store.root):
-        in_use.release()
-        was = "was cleared away" if found.is_finished else "was refused after its first stage"
-        raise ArtifactError(f"build {found.build_id} {was} and cannot be queried; build it again")
-    return found.model_dump(), in_use
-
-
 def _check_same_embeddings(folders: dict[str, Path], n_indexed: int, n_rows: int) -> None:
-    index_fingerprint = read_json(folders["build_lsh"] / "build.json", ArtifactError)["fingerprint"]
-    embedding_fingerprint = read_json(folders["embed_all"] / "embedding.json", ArtifactError)["fingerprint"]
+    from lookalike.embedding.table import load_metadata
+
+    build = read_document(folders["build_lsh"] / "build.json", ArtifactError, {"fingerprint": str})
+    index_fingerprint, embedding_fingerprint = build["fingerprint"], load_metadata(folders["embed_all"])["fingerprint"]
     if index_fingerprint != embedding_fingerprint or n_indexed != n_rows:
         raise EmbeddingError(
             f"the index ({n_indexed} vectors, model {index_fingerprint[:12]}) was not built from these embeddings "

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lookalike.errors import ArtifactError
-from lookalike.files import read_json, sha256_of_file
+from lookalike.files import read_document, sha256_of_file
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -27,7 +27,6 @@ class _File(BaseModel):
 class _Manifest(BaseModel):
     """What is relied on in a manifest."""
 
-    format_version: Literal[1]
     spec: _Spec
     key: str
     attempt: str
@@ -39,14 +38,12 @@ class _Manifest(BaseModel):
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """A manifest's content; raises ArtifactError if it is unreadable or of another format."""
-    manifest: dict[str, Any] = read_json(path, ArtifactError)
+    manifest = read_document(path, ArtifactError, {}, version=FORMAT_VERSION)
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
-        entries = sorted({str(details["loc"][0]) for details in error.errors() if details["loc"]})
-        raise ArtifactError(
-            f"{path} is no manifest of format {FORMAT_VERSION}, or was altered ({', '.join(entries) or 'no entries'})"
-        ) from error
+        entries = sorted({str(details["loc"][0]) for details in error.errors()})
+        raise ArtifactError(f"{path} was altered ({', '.join(entries)}); run `lookalike build` again") from error
     return manifest
 
 

@@ -1,14 +1,15 @@
 """`lookalike index`: a flat folder of pictures becomes an index, and a few more pictures cost only themselves."""
 
-import argparse
+import contextlib
+import io
 import json
 import shlex
 from pathlib import Path
 
 import pytest
 
-from flows import commands
 from flows.cli import _parser
+from flows.commands import building
 from lookalike.search import Searcher
 from lookalike.store.artifacts import Store
 from tests.flows.conftest import last_json, run_cli
@@ -31,9 +32,8 @@ def draw(folder: Path, numbers: range) -> Path:
     return folder
 
 
-def index(folder: Path, root: Path, *more: str) -> argparse.Namespace:
-    settings = [argument for setting in SETTINGS for argument in ("--set", setting)]
-    return _parser().parse_args(["index", str(folder), "--root", str(root), *settings, *more])
+def index(folder: Path, root: Path, *, as_json: bool = False) -> int:
+    return building.index(folder, root, list(SETTINGS), as_json)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,9 @@ def indexed(prefect_server, tmp_path_factory):
     """The folder, the root, and what the command printed."""
     place = tmp_path_factory.mktemp("my pictures")
     folder = draw(place / "flat", range(60))
-    with pytest.MonkeyPatch.context() as patch:
-        printed: list[str] = []
-        patch.setattr(commands, "_print", printed.append)
-        assert commands.index(index(folder, place / "root")) == 0
-    return folder, place / "root", "\n".join(printed)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert index(folder, place / "root") == 0
+    return folder, place / "root", printed.getvalue().strip()
 
 
 def embedded(root: Path) -> int:
@@ -73,7 +71,7 @@ def test_five_more_pictures_cost_five_embeddings_and_the_model_stays(indexed, ca
     folder, root, _ = indexed
     before = Store(root).read_current()
     draw(folder, range(60, 65))
-    assert commands.index(index(folder, root, "--json")) == 0
+    assert index(folder, root, as_json=True) == 0
     outcome = last_json(capsys.readouterr().out)
     assert outcome["steps"] == {
         "download_dataset": "built",
@@ -85,7 +83,7 @@ def test_five_more_pictures_cost_five_embeddings_and_the_model_stays(indexed, ca
     assert outcome["metrics"]["n_images"] == 65
     assert embedded(root) == 5
     assert Store(root).read_current()["artifacts"]["fine_tune"] == before["artifacts"]["fine_tune"]
-    assert commands.index(index(folder, root, "--json")) == 0
+    assert index(folder, root, as_json=True) == 0
     assert set(json.loads(capsys.readouterr().out)["steps"].values()) == {"cached"}
 
 

@@ -17,7 +17,7 @@ from lookalike.pipeline import publishing
 from lookalike.pipeline.garbage import clear
 from lookalike.pipeline.maintenance import list_builds, roll_back
 from lookalike.pipeline.publishing import RefusedBuildError, publish, record_experiment
-from lookalike.search.searcher import _hold_build
+from lookalike.search.held_build import hold_build
 from lookalike.store.artifacts import Store
 from lookalike.store.events import publications, read_current, read_events
 from lookalike.store.locks import HeldLock
@@ -113,7 +113,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.needed - self.in_use.keys())
     def open_searcher(self, data):
         build_id = data.draw(st.sampled_from(sorted(self.needed - self.in_use.keys())))
-        _, self.in_use[build_id] = _hold_build(self.store, build_id)
+        self.in_use[build_id] = hold_build(self.store, build_id).lock
 
     @rule(data=st.data())
     @precondition(lambda self: self.in_use)

@@ -66,7 +66,6 @@ MAY_MAKE_STALE = {
         "": "dataset images threads",
         "dataset": "archive caltech101 catalog label_folders labels listing records source split storage synthetic",
         "dataset.synthetic": "backdrops canvas compose generate nature outdoors palette things",
-        "fetch": "download proxies",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "stages": "download_dataset",
     },
@@ -74,7 +73,6 @@ MAY_MAKE_STALE = {
         "": "images threads",
         "config": "extensions",
         "dataset": "records storage",
-        "fetch": "proxies",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "network": (
             "arithmetic backbones description embedding_network head inference model_folder preprocessing weights"

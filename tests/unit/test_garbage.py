@@ -12,7 +12,7 @@ from lookalike.pipeline import garbage
 from lookalike.pipeline.garbage import clear, find_garbage, size_bytes
 from lookalike.pipeline.maintenance import roll_back, verify
 from lookalike.pipeline.publishing import RefusedBuildError, publish, record_experiment
-from lookalike.search.searcher import _hold_build
+from lookalike.search.held_build import hold_build
 from lookalike.store.artifacts import Store
 from tests.staged import config_of, staged
 
@@ -60,11 +60,11 @@ def test_the_newest_experiments_and_the_newest_published_builds_are_kept(store):
     clear(store, keep=2, grace_seconds=0)
     assert sum(1 for _ in store.root.glob("build_lsh/*/attempt-*")) == 4
     for trial in trials[1:]:
-        _hold_build(store, trial)[1].release()
+        hold_build(store, trial).lock.release()
     with pytest.raises(
         ArtifactError, match=f"build {trials[0]} was cleared away and cannot be queried; build it again"
     ):
-        _hold_build(store, trials[0])
+        hold_build(store, trials[0])
 
 
 def test_what_cannot_be_removed_is_said_and_not_counted(store, monkeypatch, caplog):
@@ -89,7 +89,7 @@ def test_a_searcher_that_opens_a_build_while_it_is_cleared_waits_and_finds_it_go
 
     def open_first() -> None:
         try:
-            opened.append(_hold_build(store, first))
+            opened.append(hold_build(store, first))
         except ArtifactError as error:
             opened.append(str(error))
 
@@ -112,23 +112,23 @@ def test_a_searcher_that_opens_a_build_while_it_is_cleared_waits_and_finds_it_go
 def test_a_searcher_that_came_first_keeps_its_build(store):
     first = published(store, 0)
     published(store, 1)
-    record, in_use = _hold_build(store, first)
+    held = hold_build(store, first)
     assert clear(store, keep=1, grace_seconds=0) == []
-    assert all((store.root / folder).is_dir() for folder in record["artifacts"].values())
-    in_use.release()
+    assert all(folder.is_dir() for folder in held.folders.values())
+    held.lock.release()
     assert clear(store, keep=1, grace_seconds=0) != []
 
 
 def test_older_folders_of_a_kept_build_that_are_in_use_stay(store):
     first = published(store, 0)
-    record, in_use = _hold_build(store, first)
+    held = hold_build(store, first)
     # Damaged and built again to the same bytes: the same build in other folders.
-    (store.root / record["artifacts"]["build_lsh"] / "file").write_text("damaged")
+    (held.folders["build_lsh"] / "file").write_text("damaged")
     assert published(store, 0) == first
     assert clear(store, keep=1, grace_seconds=0) == []
-    in_use.release()
+    held.lock.release()
     (gone,) = clear(store, keep=1, grace_seconds=0)
-    assert gone.path == store.root / record["artifacts"]["build_lsh"]
+    assert gone.path == held.folders["build_lsh"]
     assert verify_manifests(store) == []
 
 

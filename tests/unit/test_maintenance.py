@@ -165,7 +165,7 @@ def alter_image(store: Store) -> None:
         (truncate_shard, "shards/embeddings-00000.parquet: "),
         (alter_index, "vectors.npy: its content has changed"),
         (break_manifest, "manifest.json is not valid JSON"),
-        (strip_manifest, "manifest.json is no manifest of format 1, or was altered (files)"),
+        (strip_manifest, "manifest.json was altered (files)"),
         (break_current, "current.json is not the record of a build"),
         (break_event, "refused.json is not the record of a build"),
         (remove_evaluation, "metrics.json: No such file"),

@@ -379,8 +379,8 @@ def test_full_disk_or_forbidden_folder_gives_one_line(tmp_path):
     [
         ("dataset.json", None, "cannot read"),
         ("dataset.json", b"{", "not valid JSON"),
-        ("dataset.json", b"[]", "another format"),
-        ("dataset.json", b'{"format_version": 99}', "another format"),
+        ("dataset.json", b"[]", "was altered"),
+        ("dataset.json", b'{"format_version": 99}', "a later version"),
         ("catalog.parquet", None, "missing or damaged"),
         ("catalog.parquet", b"PAR1 no more", "missing or damaged"),
     ],

@@ -75,7 +75,7 @@ def test_folder_of_an_earlier_version_asks_for_a_new_build(folder):
     description = json.loads((folder / "embedding.json").read_text())
     (folder / "embedding.json").write_text(json.dumps(description | {"format_version": 1}))
     for read in (load_metadata, load_embeddings, load_rows):
-        with pytest.raises(EmbeddingError, match=r"built by an earlier version.*run `lookalike build` again"):
+        with pytest.raises(EmbeddingError, match=r"has format 1 of an earlier version.*run `lookalike build` again"):
             read(folder)
 
 

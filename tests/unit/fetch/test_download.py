@@ -7,7 +7,7 @@ import pytest
 
 from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
-from lookalike.fetch.download import download_file
+from lookalike.fetch import download
 from tests.servers import content, html, in_turn, lying_length, redirect, silent, status, without_length
 
 DATA = bytes(range(256)) * 4000
@@ -16,8 +16,10 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
+def _no_proxy_and_no_waits(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(download, "ATTEMPTS", 3)
+    monkeypatch.setattr(download, "FIRST_WAIT_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def target(tmp_path):
 
 
 def fetch(target, *mirrors, **options):
-    return download_file(mirrors, target, first_wait_seconds=0.0, **options)
+    return download.download_from_mirrors(mirrors, target, **options)
 
 
 def test_download_writes_the_file_whole_and_nothing_else(server, target):
@@ -75,17 +77,19 @@ def test_broken_connection_is_tried_again(server, target, broken):
     assert len(server.requests) == 3
 
 
-def test_server_that_stalls_is_given_up(server, target):
-    with pytest.raises(DownloadError, match=r"connection failed .*tried 2 times"):
-        fetch(target, Mirror(url=server.serve("/a", silent())), stall_seconds=0.2, attempts=2)
+def test_server_that_stalls_is_given_up(server, target, monkeypatch):
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
+    with pytest.raises(DownloadError, match=r"connection failed .*tried 3 times"):
+        fetch(target, Mirror(url=server.serve("/a", silent())))
 
 
 def test_waits_between_attempts_double(server, target, monkeypatch):
     waits = []
+    monkeypatch.setattr(download, "FIRST_WAIT_SECONDS", 1.0)
     monkeypatch.setattr("lookalike.fetch.download.time.sleep", waits.append)
     with pytest.raises(DownloadError, match="503"):
-        download_file([Mirror(url=server.serve("/a", status(503)))], target)
-    assert waits == [1.0, 2.0, 4.0]
+        fetch(target, Mirror(url=server.serve("/a", status(503))))
+    assert waits == [1.0, 2.0]
 
 
 def test_killed_download_leaves_nothing_under_the_final_name(server, target, monkeypatch):
@@ -145,7 +149,7 @@ def test_missing_file_is_not_asked_for_twice(server, target):
 )
 def test_next_mirror_is_used_after_a_bad_one(server, target, bad):
     good = Mirror(url=server.serve("/good", content(DATA)), md5=MD5)
-    done = fetch(target, Mirror(url=server.serve("/bad", bad), md5=MD5), good, attempts=2)
+    done = fetch(target, Mirror(url=server.serve("/bad", bad), md5=MD5), good)
     assert list(target.parent.iterdir()) == [done]
     assert done.read_bytes() == DATA
 
@@ -181,11 +185,12 @@ def test_check_may_refuse_the_content(server, target):
     assert fetch(target, bad, good, check=must_be_tar).read_bytes() == stream.getvalue()
 
 
-def test_download_stops_at_the_size_limit(server, target):
+def test_download_stops_at_the_size_limit(server, target, monkeypatch):
+    monkeypatch.setattr(download, "MAX_FILE_BYTES", 1000)
     announced = Mirror(url=server.serve("/a", content(DATA)))
     silent = Mirror(url=server.serve("/b", without_length(DATA)))
     with pytest.raises(DownloadError, match=r"more than the limit of 1000.*more than 1000 bytes"):
-        fetch(target, announced, silent, max_bytes=1000)
+        fetch(target, announced, silent)
 
 
 def test_redirects_are_followed(server, target):
@@ -196,7 +201,7 @@ def test_redirects_are_followed(server, target):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[/", "http://no-such-host.invalid/", "http://x:99999/"])
 def test_unreachable_mirror_gives_one_clear_line(target, url):
     with pytest.raises(DownloadError, match="no mirror gave the file") as failure:
-        fetch(target, Mirror(url=url), attempts=2)
+        fetch(target, Mirror(url=url))
     assert "\n" not in str(failure.value)
 
 

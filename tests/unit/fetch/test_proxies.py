@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.config.sections import Mirror
 from lookalike.errors import DownloadError
-from lookalike.fetch.download import download_file
+from lookalike.fetch.download import download
 from lookalike.fetch.proxies import check_proxy, keep_loopback_direct
 from tests.servers import LocalServer, content
 
@@ -74,7 +73,7 @@ def test_a_proxy_that_cannot_be_used_is_not_gone_around(environment, tmp_path):
     with pytest.raises(DownloadError, match=r"the proxy for https in the environment .* cannot be used"):
         check_proxy("https://elsewhere.org/x")
     with pytest.raises(DownloadError, match=r"the proxy for https .*socksio"):
-        download_file([Mirror(url="https://elsewhere.org/x")], tmp_path / "x", first_wait_seconds=0)
+        download("https://elsewhere.org/x", tmp_path / "x", {})
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20), min_size=4, max_size=4))
