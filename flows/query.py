@@ -10,7 +10,7 @@ from pydantic import Field
 from flows.deployed import check_root, deployed_parameters
 from lookalike.errors import LookalikeError
 from lookalike.files import user_path
-from lookalike.pipeline.descriptions import describe_failure
+from lookalike.search.results import describe_failure
 from tasks.query import query as query_task
 from tasks.states import with_named_states
 

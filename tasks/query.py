@@ -8,9 +8,9 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lookalike.pipeline.descriptions import describe_failure, describe_result
 from lookalike.search import Searcher
 from lookalike.search.output import check_ending, check_room, save_results
+from lookalike.search.results import describe_failure, describe_result
 from tasks.pages import show_markdown
 from tasks.states import with_named_states
 

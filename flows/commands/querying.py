@@ -38,9 +38,9 @@ def query(
     as_json: bool,
 ) -> int:
     """Answer queries from the published build, or the one that is named; 1 if any of them failed."""
-    from lookalike.pipeline.descriptions import describe_failure, describe_result
     from lookalike.search import Searcher
     from lookalike.search.output import check_ending, check_room
+    from lookalike.search.results import describe_failure, describe_result
 
     if output is not None:
         check_ending(output)

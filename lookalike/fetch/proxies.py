@@ -9,8 +9,8 @@ that would have gone through it is refused and does not silently go around it.
 import ipaddress
 import os
 import re
+import sys
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from lookalike.errors import DownloadError
 
@@ -26,6 +26,10 @@ def keep_loopback_direct() -> None:
 
     Rewrites the proxy variables of the environment; does nothing where there are none.
     """
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return  # Before the import, which every command would wait for.
+    from urllib.request import getproxies
+
     proxies = getproxies()
     wanted = {scheme: proxies.get(scheme) or proxies.get("all") for scheme in ("http", "https")}
     if not any(wanted.values()) and "no" not in proxies:
@@ -46,6 +50,8 @@ def keep_loopback_direct() -> None:
 
 def check_proxy(url: str) -> None:
     """Raise DownloadError if the user wants a proxy for this URL that cannot be used."""
+    from urllib.request import proxy_bypass
+
     parts = urlsplit(url)
     if parts.scheme in os.environ.get(_UNUSABLE, "").split(",") and not proxy_bypass(parts.netloc):
         raise DownloadError(

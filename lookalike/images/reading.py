@@ -156,6 +156,8 @@ def _open_header(data: bytes, max_pixels: int | None) -> Image.Image:
 
 
 def _pillow_file(data: bytes, kind: str, max_pixels: int | None) -> Image.Image:
+    # The common formats first: importing all of Pillow's plugins takes longer than decoding.
+    Image.preinit()
     if kind not in Image.OPEN:
         Image.init()
     # Not Image.open, which sets another limit on the number of pixels.

@@ -1,4 +1,4 @@
-"""What the command line prints for people: builds, query results and the state of the store, as text."""
+"""What the command line prints for people: builds and the state of the store, as text."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,6 @@ from typing import Any
 from lookalike.evaluation.figures import absences, describe_quality
 from lookalike.pipeline.garbage import Garbage
 from lookalike.pipeline.registry import StageResult
-from lookalike.printable import printable
-from lookalike.search.results import QueryResult
 
 
 def describe_outcome(outcome: Mapping[str, Any], root: Path) -> str:
@@ -45,27 +43,6 @@ def _next_command(outcome: Mapping[str, Any], root: Path) -> str:
     if outcome["published"]:
         return f"lookalike query IMAGE --root {folder}"
     return f"lookalike builds --root {folder}, to compare with what is published"
-
-
-def describe_result(result: QueryResult) -> str:
-    """One query's answer as a table, nearest first, or its error."""
-    query = printable(result.query)
-    if result.error is not None:
-        return f"{query}: no answer"
-    lines = [f"{query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
-    labels = [printable(neighbor.label) for neighbor in result.neighbors]
-    # Two blanks after the longest label; nothing where there are no labels.
-    width = max((len(label) + 2 for label in labels if label), default=0)
-    lines += [
-        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {label:<{width}}{printable(neighbor.path)}"
-        for neighbor, label in zip(result.neighbors, labels, strict=True)
-    ]
-    return "\n".join(lines)
-
-
-def describe_failure(query: str, error: str) -> str:
-    """Why a query has no answer, in one line that names the query."""
-    return error if query in error else f"{query}: {error}"
 
 
 def describe_status(status: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
-"""The answer to a query, as plain values."""
+"""The answer to a query, as plain values and as text."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from lookalike.printable import printable
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,24 @@ class QueryResult:
 def similarity_of(distance: float, metric: str) -> float:
     """Return the similarity that belongs to a distance, rounded to six digits; see `SimilarImage`."""
     return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)
+
+
+def describe_result(result: QueryResult) -> str:
+    """One query's answer as a table, nearest first, or its error."""
+    query = printable(result.query)
+    if result.error is not None:
+        return f"{query}: no answer"
+    lines = [f"{query}: {len(result.neighbors)} most similar, {result.latency_ms:.0f} ms"]
+    labels = [printable(neighbor.label) for neighbor in result.neighbors]
+    # Two blanks after the longest label; nothing where there are no labels.
+    width = max((len(label) + 2 for label in labels if label), default=0)
+    lines += [
+        f"  {neighbor.rank:>4}  {neighbor.similarity:6.3f}  {label:<{width}}{printable(neighbor.path)}"
+        for neighbor, label in zip(result.neighbors, labels, strict=True)
+    ]
+    return "\n".join(lines)
+
+
+def describe_failure(query: str, error: str) -> str:
+    """Why a query has no answer, in one line that names the query."""
+    return error if query in error else f"{query}: {error}"

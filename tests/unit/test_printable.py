@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.pipeline.descriptions import describe_result
 from lookalike.printable import PrintableFormatter, escape_unencodable, json_text, printable, printable_lines
 from lookalike.search import QueryResult, SimilarImage
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
+from lookalike.search.results import describe_result
 
 # Any bytes that a file system takes, as Python hands them out, and any text.
 NAMES = st.binary(max_size=40).map(lambda name: name.decode(errors="surrogateescape")) | st.text(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lookalike.config.loading import load_config
 from lookalike.pipeline.comparison import comparison_table, save_comparison
-from lookalike.pipeline.descriptions import describe_builds, describe_outcome, describe_result, describe_status
+from lookalike.pipeline.descriptions import describe_builds, describe_outcome, describe_status
 from lookalike.pipeline.maintenance import list_builds, verify
 from lookalike.pipeline.photos import PHOTOS_CONFIG, how_to_ask, index_settings
 from lookalike.pipeline.preflight import check_before_start
@@ -19,6 +19,7 @@ from lookalike.pipeline.registry import Plan, find_stages, run_stage
 from lookalike.search import Searcher
 from lookalike.search.page import render_page
 from lookalike.search.picture import draw_results
+from lookalike.search.results import describe_result
 from lookalike.store.artifacts import Store
 from tests.tiny_build import folder_source, run_build
 from tests.tiny_model import make_images
