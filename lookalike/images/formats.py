@@ -132,4 +132,4 @@ def _looks_like_text(head: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
-    return min(head) >= ord("\t")
+    return min(head, default=0) >= ord("\t")
