@@ -39,7 +39,7 @@ _NAME = "name"
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a section, or of the items of a list; None for a plain value."""
+    """Return the model of a section or of the items of a list; None for a plain value."""
     kinds = (field.annotation, *get_args(field.annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
@@ -50,7 +50,7 @@ _SINGLE_SETTINGS = LookalikeConfig.model_fields.keys() - _SECTIONS.keys()
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
-    """The configuration of a YAML file (or all defaults), with `section.key=value` overrides on top.
+    """Return the configuration of a YAML file (or all defaults), with `section.key=value` overrides on top.
 
     A file that `extends` another one holds only what it changes. Raises ConfigError for a missing or malformed
     file, an unknown key, a wrong type or value.
@@ -61,7 +61,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Look
 
 
 def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> LookalikeConfig:
-    """The configuration of plain values by section, with overrides on top; raises as `load_config` does."""
+    """Return the configuration of plain values by section, with overrides on top; raises as `load_config` does."""
     return _checked(values, overrides, {})
 
 
@@ -77,12 +77,12 @@ def _checked(values: Mapping[str, Any], overrides: Iterable[str], origins: _Orig
 
 
 def _default_name(path: Path) -> str:
-    """The file's name as a name that Prefect, a shell and a URL all take as it is."""
+    """Return the file's name in characters that need no quoting in Prefect, a shell or a URL."""
     return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_") or LookalikeConfig().name
 
 
 def _read_extended(path: Path, origins: _Origins, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
+    """Return the sections of a file merged over those it extends; `extending` are the files that led here."""
     values = _read_yaml(path)
     base = values.pop(_EXTENDS, None)
     merged: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def _apply_override(values: dict[str, Any], override: str, origins: _Origins) ->
 
 
 def _value_of(model: type[BaseModel], section: str, key: str, text: str) -> Any:
-    """The value of an override: a list as YAML, everything else as it is; nothing means null where that is valid."""
+    """Return the value of an override: lists are YAML, all else is text; empty means null where that is valid."""
     kinds = _kinds(model.model_fields[key]) if key in model.model_fields else set()
     if tuple in kinds:
         try:
@@ -148,7 +148,7 @@ def _value_of(model: type[BaseModel], section: str, key: str, text: str) -> Any:
 
 
 def _kinds(field: FieldInfo) -> set[Any]:
-    """The plain types that a setting may have."""
+    """Return the plain types that a setting may have."""
     return {get_origin(kind) or kind for kind in (field.annotation, *get_args(field.annotation))}
 
 
@@ -176,7 +176,7 @@ def _is_union_branch(part: str) -> bool:
 
 
 def _valid_keys(location: tuple[str, ...]) -> list[str]:
-    """The keys that are valid at a place; a position in a list has those of the list's items."""
+    """Return the keys that are valid at a location; an index into a list has those of the list's items."""
     model: type[BaseModel] = LookalikeConfig
     for part in location:
         if part in model.model_fields:
@@ -196,5 +196,5 @@ def _shown(value: object) -> str:
 
 
 def _printable(name: str) -> str:
-    """A key as it is, or escaped and shortened if it is not one that a person would write."""
+    """Return a key, escaped and shortened if it is unprintable or long."""
     return name if name.isprintable() and len(name) <= _LONGEST_VALUE_SHOWN else _shown(name)

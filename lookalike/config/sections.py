@@ -1,4 +1,4 @@
-"""The configuration: one frozen model a section, one section a stage, checked once and then trusted.
+"""The configuration: one frozen model per section, one section per stage, checked once.
 
 Sections and the stages they belong to: `dataset` (download_dataset), `training` (fine_tune),
 `embedding` (embed_all), `index` (build_lsh), `evaluation` (evaluate_recall). `artifacts`, `query`
