@@ -4,13 +4,12 @@ Files: `metrics.json` (the public figures), `per_label.csv` (figures of each lab
 `report.md` (the same for people). A figure that cannot be had is no key of `metrics.json`; `absent` there says why.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lookalike.config.sections import EvaluationConfig
@@ -155,20 +154,21 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _per_label_csv(material: EvaluationSet, ranking: RankingFigures) -> str:
-    names = np.unique(material.labels)
-    query_labels = material.labels[material.query_rows]
+    """Return one line per label that is asked for, the worst precision@10 first."""
+    labels = material.labels[material.query_rows]
+    nearest = np.unique(material.labels)[ranking.nearest_label]
     rows = []
-    for name in np.unique(query_labels):
-        chosen = query_labels == name
-        wrong = names[ranking.nearest_label[chosen]]
-        wrong = wrong[wrong != name]
-        confused, counts = np.unique(wrong, return_counts=True)
-        most = str(confused[np.argmax(counts)]) if len(confused) else ""
-        summary = ranking.summary(chosen)
-        rows.append((str(name), int(chosen.sum()), summary["precision_at_1"], summary["precision_at_10"], most))
-    rows.sort(key=lambda row: (row[3], row[0]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "n_queries", "precision_at_1", "precision_at_10", "most_confused_with"])
-    writer.writerows(rows)
-    return text.getvalue()
+    for label in np.unique(labels):
+        chosen = labels == label
+        figures = ranking.summary(chosen)
+        rows.append(
+            {
+                "label": label,
+                "n_queries": chosen.sum(),
+                "precision_at_1": figures["precision_at_1"],
+                "precision_at_10": figures["precision_at_10"],
+                "most_confused_with": pd.Series(nearest[chosen & (nearest != label)]).mode().get(0, ""),
+            }
+        )
+    table = pd.DataFrame(rows, columns=["label", "n_queries", *_LABEL_FIGURES[:2], "most_confused_with"])
+    return table.sort_values(["precision_at_10", "label"]).to_csv(index=False, lineterminator="\n")
