@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -115,13 +116,14 @@ def test_links_within_the_project_lead_somewhere(path):
 @pytest.mark.parametrize(("document", "command"), lookalike_commands())
 def test_every_lookalike_command_is_valid_usage(document, command, monkeypatch):
     monkeypatch.chdir(PROJECT)
-    options = _parser().parse_args(shlex.split(command, comments=True)[1:])
-    files = [options.config] if getattr(options, "config", None) else []
-    for pattern in getattr(options, "configs", []):
-        files += sorted(Path().glob(str(pattern)))
+    words = shlex.split(command, comments=True)[1:]
+    _parser().parse_args(words)
+    settings = [value for option, value in pairwise(words) if option == "--set"]
+    for pattern in [word for word in words if word.endswith(".yaml")]:
+        files = sorted(Path().glob(pattern))
         assert files, f"{document}: nothing is called {pattern}"
-    for file in files:
-        load_config(file, options.set)
+        for file in files:
+            load_config(file, settings)
 
 
 @EVERY_DOCUMENT
