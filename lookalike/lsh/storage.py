@@ -12,7 +12,9 @@ from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_json, replacing, sha256_of_file, write_json_atomic
 
 INDEX_FILE = "index.json"
-FORMAT_VERSION = 1
+# Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
+FORMAT_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
 # Files up to this size are compared with their digests on every load; larger vectors only by their size
 # and header, so that a large index opens at once.
 DIGEST_LIMIT_BYTES = 64 * 2**20
@@ -45,7 +47,7 @@ def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
     description = read_json(folder / INDEX_FILE, IndexFormatError)
     if not isinstance(description, dict) or "format" not in description:
         raise IndexFormatError(f"{folder / INDEX_FILE} does not describe an index; it was altered")
-    if description["format"] != FORMAT_VERSION:
+    if description["format"] not in _READABLE_VERSIONS:
         raise IndexFormatError(
             f"{folder / INDEX_FILE} has format {description['format']}, this version reads {FORMAT_VERSION}; "
             "build the index again"
