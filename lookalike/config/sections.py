@@ -236,13 +236,21 @@ class IndexConfig(Section):
     """Stage build_lsh: the hashing engine and its parameters."""
 
     engine: Literal["lookalike", "lshash3"] = Field("lookalike", description="Hashing engine")
-    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance by which neighbors are ranked")
+    metric: Literal["cosine", "euclidean", "inner_product"] = Field(
+        "cosine", description="Distance by which neighbors are ranked"
+    )
     center: bool = Field(True, description="Subtract the mean of the vectors first")
     n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes per table (lshash: hash_size)")
     n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
     probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
     seed: Seed = Field(0, description="Seed of the hyperplanes")
+
+    @model_validator(mode="after")
+    def _lshash3_ranks_by_distance(self) -> "IndexConfig":
+        if self.engine == "lshash3" and self.metric == "inner_product":
+            raise ValueError("engine lshash3 has no metric inner_product: choose cosine, euclidean or engine lookalike")
+        return self
 
 
 class EvaluationConfig(Section):

@@ -9,8 +9,8 @@ from typing import Any
 class SimilarImage:
     """One answer. `path` is relative to the dataset's root; `rank` counts from 1; without labels `label` is empty.
 
-    `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
-    1 / (1 + distance) for Euclidean: larger is more similar, at most 1.
+    `similarity` is the cosine similarity (1 - distance) for the metric cosine, 1 / (1 + distance) for
+    Euclidean, and the inner product for that: larger is more similar.
     """
 
     rank: int
@@ -56,4 +56,6 @@ class QueryResult:
 
 def similarity_of(distance: float, metric: str) -> float:
     """The similarity that belongs to a distance, rounded for people; see SimilarImage."""
+    if metric == "inner_product":
+        return round(-distance, 6)
     return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)
