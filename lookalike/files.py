@@ -96,19 +96,20 @@ def read_document(
     needs: Mapping[str, type],
     *,
     version: int | None = None,
+    oldest_version: int | None = None,
     version_key: str = "format_version",
     remedy: str = "run `lookalike build` again",
 ) -> dict[str, Any]:
     """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`.
 
-    Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
+    Formats from `oldest_version` on are read too. Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
     `version` the file has none.
     """
     content = read_json(path, error)
     entries: dict[str, Any] = content if isinstance(content, dict) else {}
     if version is not None:
         found, needs = entries.get(version_key), {version_key: int, **needs}
-        if isinstance(found, int) and found != version:
+        if isinstance(found, int) and not (oldest_version or version) <= found <= version:
             writer = "an earlier" if found < version else "a later"
             raise error(f"{path} has format {found} of {writer} version, this version reads {version}; {remedy}")
     wrong = [name for name, kind in needs.items() if not isinstance(entries.get(name), kind)]

@@ -3,19 +3,20 @@
 `kernels/steps.py` does the first three in compiled code, with equal results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Int64Array, Neighbors, nearest_first, no_neighbors
-from lookalike.lsh.content import Content, Segment
+from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
+from lookalike.lsh.content import Content, numbered, take
 from lookalike.lsh.hyperplanes import Keys, Sketches
 from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
-# The smallest number of neighbors that a query prepares for. Candidates depend on k only through its
+# The lowest level: the least number of neighbors that candidates are gathered for. They depend on k only through its
 # level (64, 256, 1024, ...), so within a level the top k is a prefix of the top k + 1.
 _LOWEST_LEVEL = 64
 _LEVEL_FACTOR = 4
@@ -28,7 +29,7 @@ ALL_ROWS_FACTOR = 4
 
 
 def level_of(k: int) -> int:
-    """The number of neighbors that a query for k prepares for."""
+    """The number of neighbors for which a query for k gathers candidates."""
     level = _LOWEST_LEVEL
     while level < k:
         level *= _LEVEL_FACTOR
@@ -36,7 +37,7 @@ def level_of(k: int) -> int:
 
 
 def needs_scan(k: int, n_rows: int) -> bool:
-    """Whether k neighbors of n_rows are had more cheaply by looking everywhere."""
+    """Whether a scan of `n_rows` rows is cheaper than hashing for k neighbors."""
     return _SCAN_FACTOR * level_of(k) > n_rows
 
 
@@ -46,88 +47,98 @@ def rerank_size(rerank: int, k: int) -> int:
 
 
 def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The distinct living rows, ascending, in any of the buckets."""
+    """The distinct searched rows, ascending, in any of the buckets."""
     return np.unique(_repeated_rows(content, tables, keys))
 
 
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The rows to compare: those in the buckets, or all living rows where the buckets hold much of everything."""
+    """The rows whose sketches are compared: those in the buckets, or all if the buckets hold a large share of them."""
     rows = _repeated_rows(content, tables, keys)
-    if ALL_ROWS_FACTOR * len(rows) < len(content):
+    if ALL_ROWS_FACTOR * len(rows) < content.n_searched:
         return np.unique(rows)
-    return np.arange(len(content.ids)) if content.alive is None else np.flatnonzero(content.alive)
+    return np.arange(len(content.ids)) if content.searched is None else np.flatnonzero(content.searched)
 
 
 def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The living rows of each bucket in turn."""
+    """The searched rows of each bucket in turn."""
     in_main = content.main.tables.rows_of_buckets(tables, keys).astype(np.int64)
     in_tail = content.tail.tables.rows_of_buckets(tables, keys)
     rows = np.concatenate([in_main, in_tail + len(content.main)])
-    return rows if content.alive is None else rows[content.alive[rows]]
+    return rows if content.searched is None else rows[content.searched[rows]]
 
 
 def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size: int) -> Int64Array:
     """The rows whose sketches differ least from the query's: at least `size` of them, all of the last equal ones."""
     if len(rows) <= size:
         return rows
-    differing = np.bitwise_count(_take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
+    differing = np.bitwise_count(take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
     kept: Int64Array = rows[differing <= np.partition(differing, size - 1)[size - 1]]
     return kept
 
 
-def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> Neighbors:
-    """The k nearest of the given rows, which must ascend."""
-    vectors = _take(content.segments, "vectors", rows)
+def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> tuple[Int64Array, Float32Array]:
+    """Those of the given rows, which must ascend, that can be among the k nearest, and their distances."""
+    vectors = take(content.segments, "vectors", rows)
     dots = vectors @ query.fast_direction
-    ranks, bounds = content.space.approximate(dots, _take(content.segments, "scales", rows), query)
+    ranks, bounds = content.space.approximate(dots, take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
-    distances = content.space.distances(vectors[positions], query)
-    return nearest_first(content.ids[rows[positions]], distances, k, len(rows))
+    return rows[positions], content.space.distances(vectors[positions], query)
 
 
 def scan(content: Content, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of all living rows."""
-    found = [
-        _scan_block(content, segment, slice(start, start + _ROWS_PER_SCAN), first, query, k)
-        for first, segment in _numbered(content.segments)
-        for start in range(0, len(segment), _ROWS_PER_SCAN)
-    ]
-    if not found:
+    if query.is_zero and content.space.metric != "euclidean":
+        return _nearest_to_zero(content, k)
+    parts = []
+    for block in searched_blocks(content, _ROWS_PER_SCAN):
+        ranks, bounds = block.approximate(content, block.vectors @ query.fast_direction, query)
+        near = shortlist(ranks, bounds, k)
+        parts.append((block.rows[near], ranks[near], bounds[near]))
+    return nearest_of_parts(content, parts, query, k)
+
+
+def nearest_of_parts(
+    content: Content, parts: Sequence[tuple[NDArray[Any], ...]], query: PreparedQuery, k: int
+) -> Neighbors:
+    """The k nearest of rows with approximate ranks and bounds on their error."""
+    if not parts:
         return no_neighbors()
-    rows, ranks, bounds = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    rows, ranks, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     near = np.sort(rows[shortlist(ranks, bounds, k)])
-    distances = content.space.distances(_take(content.segments, "vectors", near), query)
-    return nearest_first(content.ids[near], distances, k, len(content))
+    distances = content.space.distances(take(content.segments, "vectors", near), query)
+    return content.answer(near, distances, k, len(content))
 
 
-def _scan_block(
-    content: Content, segment: Segment, some: slice, first: int, query: PreparedQuery, k: int
-) -> tuple[NDArray[Any], ...]:
-    """Rows of one block that can be among the k nearest, with their approximate ranks and bounds."""
-    dots = segment.vectors[some] @ query.fast_direction
-    ranks, bounds = content.space.approximate(dots, segment.scales[some], query)
-    rows = np.arange(len(dots)) + (first + some.start)
-    if content.alive is not None:
-        kept = content.alive[rows]
-        rows, ranks, bounds = rows[kept], ranks[kept], bounds[kept]
-    positions = shortlist(ranks, bounds, k)
-    return rows[positions], ranks[positions], bounds[positions]
+def _nearest_to_zero(content: Content, k: int) -> Neighbors:
+    """The k nearest to a zero vector, by definition: for cosine zero vectors at 0, and others at 1; else all at 0."""
+    rows = np.concatenate([np.empty(0, np.int64), *(block.rows for block in searched_blocks(content, _ROWS_PER_SCAN))])
+    is_near = take(content.segments, "scales", rows) == 0.0 if content.space.metric == "cosine" else True
+    distances = np.where(is_near, np.zeros(len(rows), np.float32), np.float32(1))
+    return content.answer(rows, distances, k, len(content))
 
 
-def _numbered(segments: Sequence[Segment]) -> list[tuple[int, Segment]]:
-    """The segments, each with the number of its first row."""
-    firsts = np.cumsum([0] + [len(segment) for segment in segments]).tolist()
-    return list(zip(firsts, segments, strict=False))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows: their vectors (n, dim), and of those that are searched the positions, numbers and scales."""
+
+    vectors: Float32Array
+    searched: Int64Array | slice
+    rows: Int64Array
+    scales: Float32Array
+
+    def approximate(
+        self, content: Content, dots: Float32Array, query: PreparedQuery
+    ) -> tuple[Float32Array, Float32Array]:
+        """Approximate ranks of the searched rows and bounds on their error, from dot products with all vectors."""
+        return content.space.approximate(dots[self.searched], self.scales, query)
 
 
-def _take(segments: Sequence[Segment], name: str, rows: Int64Array) -> NDArray[Any]:
-    """One array of the segments at the given rows, which must ascend."""
-    taken: NDArray[Any]
-    if len(rows) == 0 or rows[-1] < len(segments[0]):
-        taken = getattr(segments[0], name)[rows]
-        return taken
-    pieces = []
-    for first, segment in _numbered(segments):
-        begin, end = np.searchsorted(rows, [first, first + len(segment)])
-        pieces.append(getattr(segment, name)[rows[begin:end] - first])
-    return np.concatenate(pieces)
+def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
+    """All rows in blocks."""
+    for first, segment in numbered(content.segments):
+        for start in range(0, len(segment), rows_per_block):
+            some = slice(start, start + rows_per_block)
+            vectors = segment.vectors[some]
+            rows = np.arange(first + start, first + start + len(vectors))
+            kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
+            yield Block(vectors, kept, rows[kept], segment.scales[some][kept])

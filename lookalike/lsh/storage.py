@@ -3,6 +3,10 @@
 No pickle. `index.json` is written last: a folder without it, or with files that disagree with it, is refused.
 """
 
+import io
+import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +16,9 @@ from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
 
 INDEX_FILE = "index.json"
-FORMAT_VERSION = 1
+_ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
+# Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
+FORMAT_VERSION = 2
 # Files up to this size are compared with their digests on every load; larger vectors only by their size
 # and header, so that a large index opens at once.
 DIGEST_LIMIT_BYTES = 64 * 2**20
@@ -44,7 +50,13 @@ def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
     """
     path, needs = folder / INDEX_FILE, {"engine": str, "parameters": dict, "files": dict, "digest": str}
     description = read_document(
-        path, IndexFormatError, needs, version=FORMAT_VERSION, version_key="format", remedy="build the index again"
+        path,
+        IndexFormatError,
+        needs,
+        version=FORMAT_VERSION,
+        oldest_version=1,
+        version_key="format",
+        remedy="build the index again",
     )
     if description.pop("digest") != digest_of(description):
         raise IndexFormatError(f"{folder / INDEX_FILE} was altered: its digest does not match; build the index again")
@@ -78,3 +90,19 @@ def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
         raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
     array.flags.writeable = False
     return array
+
+
+def unpack_index(data: bytes, folder: Path) -> None:
+    """Write the files of an index folder that was packed as a ZIP archive, and no others.
+
+    Raises:
+        IndexFormatError: no archive, or one with other files.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in archive.namelist():
+                if name != INDEX_FILE and not _ARRAY_FILE.fullmatch(name):
+                    raise IndexFormatError(f"the bytes hold {name!r}, which is no file of an index")
+                (folder / name).write_bytes(archive.read(name))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as cause:
+        raise IndexFormatError(f"the bytes are no stored index: {cause}") from cause

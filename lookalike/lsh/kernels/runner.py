@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Neighbors, nearest_first
+from lookalike.lsh.base import METRICS, Float32Array, Neighbors
 from lookalike.lsh.content import Content, Segment
-from lookalike.lsh.space import rounding_error
+from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 
 # About what importing and compiling cost; a batch that takes NumPy longer is worth it.
@@ -41,22 +41,29 @@ class KernelRunner:
     """One state of an index in the form that the kernels take."""
 
     content: Content
-    settings: tuple[bool, float, float, int, int]
+    settings: tuple[int, float, float, int, int]
     arrays: tuple[Any, ...]
-    n_alive: int
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
-        planes = self.content.planes
-        projections = planes.normals @ (query - self.content.space.mean)
-        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
-        mean, plane_arrays, segments, alive = self.arrays
+        space, planes = self.content.space, self.content.planes
+        point = query if space.lift is None else space.lift.query(query, norm_of(query))
+        projections = planes.normals @ (point - space.hash_mean)
+        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.content.n_searched)
+        mean, hash_mean, plane_arrays, segments, searched = self.arrays
         rows, distances, n_ranked = _loaded["steps"].find_nearest(
-            query, mean, projections, plane_arrays, self.settings, segments, alive, limits
+            _plain(query),
+            mean,
+            (projections, _plain(point), hash_mean),
+            plane_arrays,
+            self.settings,
+            segments,
+            searched,
+            limits,
         )
         if n_ranked < 0:
             return None
-        return nearest_first(self.content.ids[rows], distances, k, n_ranked)
+        return self.content.answer(rows, distances, k, n_ranked)
 
 
 def kernel_runner(content: Content) -> KernelRunner:
@@ -64,11 +71,18 @@ def kernel_runner(content: Content) -> KernelRunner:
     space, planes = content.space, content.planes
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))
-    settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
-    alive = np.empty(0, np.bool_) if content.alive is None else content.alive
+    settings = (METRICS.index(space.metric), rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
+    searched = np.empty(0, np.bool_) if content.searched is None else content.searched
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
-    arrays = (_plain(mean), (_plain(planes.normals), _plain(planes.norms)), segments, _plain(alive))
-    return KernelRunner(content, settings, arrays, len(content))
+    hash_mean = space.hash_mean.astype(np.float64)
+    arrays = (
+        _plain(mean),
+        _plain(hash_mean),
+        (_plain(planes.normals), _plain(planes.norms)),
+        segments,
+        _plain(searched),
+    )
+    return KernelRunner(content, settings, arrays)
 
 
 def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:

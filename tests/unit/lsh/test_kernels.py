@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import HyperplaneLSH
+from lookalike.lsh.base import METRICS
 from lookalike.lsh.hyperplanes import hash_query
 from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import probe_sequence
@@ -30,7 +31,7 @@ def numpy_answers(index, queries, k, monkeypatch):
         return [index.query(query, k) for query in queries]
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("n_bits", "n_tables", "probes"),
     [(8, 5, 2), (8, 5, 40), (16, 3, 10), (1, 1, 1), (24, 2, 30)],
@@ -51,10 +52,10 @@ def test_same_answers(vectors, queries, kernels, monkeypatch, metric, n_bits, n_
 def test_same_answers_for_duplicates_planes_through_points_and_zeros(kernels, monkeypatch):
     # Small whole numbers lie exactly on hyperplanes with whole normals, and at equal distances.
     rng = np.random.default_rng(0)
-    vectors = rng.integers(-1, 2, (1500, 5)).astype(np.float32)
-    normals = rng.integers(1, 3, (4, 6, 5)) * rng.choice([-1, 1], (4, 6, 5))
+    vectors = rng.integers(-1, 2, (2500, 7)).astype(np.float32)
+    normals = rng.integers(1, 3, (4, 6, 7)) * rng.choice([-1, 1], (4, 6, 7))
     index = HyperplaneLSH.build(vectors, hyperplanes=normals, center=False, probes=3)
-    queries = np.concatenate([vectors[:60], np.zeros((1, 5), np.float32)])
+    queries = np.concatenate([vectors[:60], np.zeros((1, 7), np.float32)])
     expected = numpy_answers(index, queries, 20, monkeypatch)
     assert_equal_answers([index.query(query, 20) for query in queries], expected)
 
@@ -91,8 +92,8 @@ def test_same_hash(kernels, vectors):
     space, planes = index._content.space, index._content.planes
     for vector in vectors[:50]:
         prepared = space.prepare(vector)
-        expected = hash_query(prepared, index.mean, planes)
-        projections = planes.normals @ prepared.centered
+        expected = hash_query(prepared, space, planes)
+        projections = planes.normals @ (prepared.point - index.mean)
         centered = vector - index.mean.astype(np.float64)
         found = kernels.hash_projections(projections, centered, (planes.normals, planes.norms), 1e-5, 7, 9)
         for a, b in zip(found, expected, strict=True):
