@@ -1,11 +1,11 @@
-"""The configuration: one frozen model a section, one section a stage, checked once and then trusted.
+"""The configuration: one frozen model per section, one section per stage, checked when it is read.
 
 Sections and the stages they belong to: `dataset` (download_dataset), `training` (fine_tune),
 `embedding` (embed_all), `index` (build_lsh), `evaluation` (evaluate_recall). `artifacts`, `query`
 and `schedule` belong to no stage: changing them rebuilds nothing.
 
-Reading YAML, `--set` overrides and the error messages stand in `loading.py`; what depends on
-the images, the network or the machine is checked by `pipeline/preflight.py`.
+`loading.py` reads YAML and `--set` overrides and writes the error messages. `pipeline/preflight.py` checks
+what depends on the images, the network or the machine. The descriptions make the table of `docs/configuration.md`.
 """
 
 from pathlib import Path
@@ -38,19 +38,19 @@ CALTECH101_FASTAI_URL = "https://s3.amazonaws.com/fast-ai-imageclas/caltech_101.
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key, infinity or NaN is an error."""
+    """Base of all sections: immutable; unknown keys, infinity and NaN are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ArtifactsConfig(Section):
-    """Where everything that the pipeline writes goes."""
+    """Where the pipeline writes."""
 
     root: UserPath = Field(Path("artifacts"), description="Folder of all artifacts")
 
 
 class Mirror(Section):
-    """One place that serves the dataset's archive, with its checksum where it is known."""
+    """A URL of the dataset's archive, with its checksum if it is known."""
 
     url: str = Field(pattern=r"^https?://[^\s/]")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
@@ -60,40 +60,40 @@ class Mirror(Section):
 class DatasetConfig(Section):
     """Stage download_dataset: which images, and how they are split."""
 
-    source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Where the images come from")
-    folder: UserPath | None = Field(None, description="For source `folder`: the folder of images")
+    source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Source of the images")
+    folder: UserPath | None = Field(None, description="Folder of the images, for source `folder`")
     labels: Literal["folders", "none"] = Field(
-        "folders", description="Where labels come from; none: the images have none, and nothing is trained"
+        "folders", description="Labels are the names of folders, or there are none and nothing is trained"
     )
     label_level: int | None = Field(
         None,
-        description="Which folder of an image's path is its label: 1 the outermost, 2 the one in it, -1 the innermost "
-        "(default: 1, but refused where that folder is a year or a split)",
+        description="Which folder of an image's path is its label: 1 is the outermost, 2 the next, -1 the innermost "
+        "(default: 1; refused if that folder is a year or a split such as `train`)",
     )
-    follow_links: bool = Field(False, description="For a folder: follow symbolic links, also to places outside of it")
+    follow_links: bool = Field(False, description="Follow symbolic links, also to places outside the folder")
     archive: UserPath | None = Field(
         None,
-        description="For source `caltech101`: a local archive or folder, "
-        "instead of a download (default: $LOOKALIKE_CALTECH101)",
+        description="Local archive or folder of Caltech-101, used instead of a download, for source `caltech101` "
+        "(default: $LOOKALIKE_CALTECH101)",
     )
     mirrors: tuple[Mirror, ...] = Field(
         (Mirror(url=CALTECH101_URL, md5=CALTECH101_MD5), Mirror(url=CALTECH101_FASTAI_URL)),
         min_length=1,
-        description="For source `caltech101`: places to download from, tried in order",
+        description="URLs to download Caltech-101 from, tried in order",
     )
     exclude_labels: tuple[Text, ...] = Field((), description="Labels whose images are left out")
     exclude_paths: tuple[Pattern, ...] = Field(
         (),
         description="Patterns of files and folders that are left out, such as `thumbs`, `*.gif` or `2019/*_copy.jpg`; "
-        "compared with the last parts of each path",
+        "each is matched with the last parts of a path",
     )
     max_pixels: PositiveInt = Field(
-        120_000_000, description="Images with more pixels than this are rejected, and refused as queries"
+        120_000_000, description="Largest number of pixels of an image; larger images are rejected, also as queries"
     )
     max_failure_fraction: Fraction = Field(
         0.05,
-        description="Share of unreadable images above which the build fails; a file whose name says image counts, "
-        "whatever it holds",
+        description="Share of unreadable images above which the build fails; every file with the suffix of an image "
+        "counts, whatever its contents",
     )
     split: Literal["random", "folders"] = Field(
         "random",
@@ -101,9 +101,9 @@ class DatasetConfig(Section):
         "dev, test, testing or eval",
     )
     valid_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="Share of each label that is held out")
-    seed: Seed = Field(0, description="Seed of the split, and of the synthetic images")
-    synthetic_labels: int = Field(12, ge=2, le=12, description="For source `synthetic`: number of labels")
-    synthetic_images_per_label: int = Field(50, ge=2, description="For source `synthetic`: images of each label")
+    seed: Seed = Field(0, description="Seed of the split and of the generated images")
+    synthetic_labels: int = Field(12, ge=2, le=12, description="Number of labels, for source `synthetic`")
+    synthetic_images_per_label: int = Field(50, ge=2, description="Images per label, for source `synthetic`")
 
     @model_validator(mode="after")
     def _location_fits_the_source(self) -> "DatasetConfig":
@@ -133,75 +133,75 @@ class TrainingConfig(Section):
 
     backbone: Text = Field(
         "resnet34",
-        description="Any torchvision or timm network by name, or your own function: python:package.module.function",
+        description="Name of a torchvision or timm network, or a function of yours: python:package.module.function",
     )
     weights: Text = Field(
         "imagenet",
-        description="imagenet | none | package:NAME | a file | a URL (with weights_sha256)",
+        description="Initial weights: imagenet, none, package:NAME, a file, or a URL (needs weights_sha256)",
     )
-    weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$", description="Checksum of a file or URL")
-    image_size: int = Field(224, ge=32, le=1024, description="Side of the square input, in pixels")
+    weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$", description="SHA-256 of a file or URL")
+    image_size: int = Field(224, ge=32, le=1024, description="Height and width of the network's input, in pixels")
     resize: Literal["squish", "crop"] = Field(
-        "squish", description="squish keeps the whole image, crop keeps its aspect ratio and cuts the middle"
+        "squish", description="How images become square: squish changes the aspect ratio, crop takes the center"
     )
-    embedding_units: int = Field(512, ge=2, le=65_536, description="Width of the layer that becomes the embedding")
+    embedding_units: int = Field(512, ge=2, le=65_536, description="Dimensions of the head's embedding")
     pretrained_components: int = Field(
         0,
         ge=0,
-        description="How many dimensions of `head.embedding` are fixed principal components of the body's features; "
-        "the others are trained, and scaled by the classifier's confidence",
+        description="How many embedding dimensions are fixed principal components of the pretrained features; the "
+        "others are trained and scaled by classifier confidence (layer `head.embedding`)",
     )
-    pretrained_share: Fraction = Field(0.5, description="Share of these dimensions in the variance of `head.embedding`")
-    activation: Literal["relu", "none"] = Field("relu", description="After the embedding layer")
+    pretrained_share: Fraction = Field(0.5, description="Share of these components in the variance of the embedding")
+    activation: Literal["relu", "none"] = Field("relu", description="Activation function after the embedding layer")
     classifier: Literal["linear", "cosine"] = Field(
-        "linear", description="cosine scores classes by angle, which groups the embeddings of a class more tightly"
+        "linear", description="cosine scores classes by angle, so embeddings of a class lie closer together"
     )
-    dropout: float = Field(0.25, ge=0.0, lt=1.0, description="Share of pooled features dropped while learning")
-    # With one image alone, BatchNorm has nothing to compare it with.
+    dropout: float = Field(0.25, ge=0.0, lt=1.0, description="Dropout probability of the pooled features")
+    # BatchNorm needs at least two images.
     batch_size: int = Field(64, ge=2, description="Images per training step")
-    frozen_epochs: int = Field(5, ge=0, description="Epochs in which only the head learns")
-    frozen_learning_rate: Rate = Field(1e-2, description="Largest rate of the frozen stage")
-    unfrozen_epochs: int = Field(5, ge=0, description="Epochs in which all layers learn")
+    frozen_epochs: int = Field(5, ge=0, description="Epochs that train the head only")
+    frozen_learning_rate: Rate = Field(1e-2, description="Maximum learning rate of the frozen epochs")
+    unfrozen_epochs: int = Field(5, ge=0, description="Epochs that train the body too")
     unfrozen_learning_rates: tuple[Rate, Rate] = Field(
-        (1e-5, 2e-3), description="Largest rates of the first and the last layers in the unfrozen stage"
+        (1e-5, 2e-3), description="Maximum learning rates of the first and the last layers in the unfrozen epochs"
     )
     first_trained_layer: Text | None = Field(
         None,
-        description="Unfrozen stage: layers of the body before this one stay frozen, and what they make of the images "
-        "is computed once; by default all layers learn",
+        description="First layer that the unfrozen epochs train; the layers before it stay frozen, and their output is "
+        "computed once (default: all layers are trained)",
     )
     augmentation: Literal["none", "flip", "moderate"] = Field(
-        "none", description="Training also sees mirrored images; moderate adds crops, brightness and contrast"
+        "none", description="Augmentation of training images; flip mirrors, moderate also crops and changes brightness"
     )
     interpolation: Fraction = Field(
-        1.0, description="Share of the fine-tuned body in the final one; the rest are the initial weights"
+        1.0, description="Weight of the fine-tuned body when it is averaged with the initial one (1: no averaging)"
     )
     final_head_epochs: int = Field(
-        0, ge=0, description="Epochs of a fresh head on the features of the final body; 0 keeps the head as it is"
+        0, ge=0, description="Epochs that train a new head on the features of the final body (0: keep the head)"
     )
     loss: Text = Field(
         "cross_entropy",
         pattern=r"^(cross_entropy|python:.+)$",
-        description="cross_entropy, or your own function of scores and class numbers: python:package.module.function",
+        description="cross_entropy, or a function of yours of scores and class numbers: python:package.module.function",
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy")
     precision: Precision = Field(
-        "auto", description="Arithmetic of the unfrozen stage; auto: bf16 where it makes timed steps clearly faster"
+        "auto", description="Precision of the unfrozen epochs; auto: bf16 if timed steps are clearly faster"
     )
     unseen_labels: tuple[Text, ...] = Field(
         (),
-        description="Labels that are left out of training; their images are still embedded, indexed and evaluated",
+        description="Labels left out of training; their images are still embedded, indexed and evaluated",
     )
     retrain: Literal["always", "on_new_labels", "on_growth", "never"] = Field(
         "always",
-        description="When the images have changed: train again, only if there are new labels, only if the collection "
-        "is another or has four times the images of the model, or keep the model",
+        description="When to train again after the images have changed; on_growth: if the collection is another one or "
+        "has four times as many images as the model was made from",
     )
-    seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of images")
+    seed: Seed = Field(0, description="Seed of the head's initial weights and of the order of the images")
 
     @property
     def epochs(self) -> int:
-        """Epochs of all steps together; with 0 nothing is trained."""
+        """Sum of the epochs of all phases; with 0 nothing is trained."""
         return self.frozen_epochs + self.unfrozen_epochs + self.final_head_epochs
 
     @model_validator(mode="after")
@@ -222,20 +222,22 @@ class TrainingConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """Stage embed_all: which layer is hooked, and how the work is cut up."""
+    """Stage embed_all: which layer is hooked, and how the work is divided."""
 
-    layer: Text = Field("head.activation", description="Module whose output is the embedding, by its dotted name")
-    precision: Precision = Field("auto", description="Arithmetic of the forward pass")
+    layer: Text = Field("head.activation", description="Dotted name of the module whose output is the embedding")
+    precision: Precision = Field(
+        "auto", description="Precision of the network; auto: bf16 if it is clearly faster and passes its check"
+    )
     batch_size: PositiveInt | Literal["auto"] = Field(
-        "auto", description="Images per forward pass; auto: 1 in fp32 and 8 in bf16 on a processor, 64 on a GPU"
+        "auto", description="Images per forward pass (auto: 1 in fp32 and 8 in bf16 on a processor, 64 on a GPU)"
     )
-    shard_rows: PositiveInt = Field(1024, description="Rows of one Parquet shard")
+    shard_rows: PositiveInt = Field(1024, description="Rows per Parquet shard")
     workers: Workers | Literal["auto"] = Field(
-        "auto", description="Threads that decode and embed images; auto: one per core"
+        "auto", description="Threads that decode and embed images (auto: one per core)"
     )
-    verify_rows: int = Field(16, ge=0, description="Rows embedded again, one by one, as a check after the stage")
+    verify_rows: int = Field(16, ge=0, description="Stored embeddings that are compared with torch")
     precision_check_rows: int = Field(
-        1000, ge=0, description="Images on which bf16 must find nearly the neighbors of fp32 before it is used"
+        1000, ge=0, description="Images on which bf16 must find the neighbors of fp32 before it is used (0: no check)"
     )
 
 
@@ -243,50 +245,48 @@ class IndexConfig(Section):
     """Stage build_lsh: the hashing engine and its parameters."""
 
     engine: Literal["lookalike", "lshash3"] = Field("lookalike", description="Hashing engine")
-    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance by which neighbors are ranked")
-    center: bool = Field(True, description="Subtract the mean of the vectors first")
-    n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes per table (lshash: hash_size)")
-    n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (lshash: num_hashtables)")
-    probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up in each table")
+    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance that ranks neighbors")
+    center: bool = Field(True, description="Subtract the mean embedding first")
+    n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes per hash table (hash_size of lshash)")
+    n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (num_hashtables of lshash)")
+    probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up per table, on average")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
     seed: Seed = Field(0, description="Seed of the hyperplanes")
 
 
 class EvaluationConfig(Section):
-    """Stage evaluate_recall: the figures, and the gate in front of publishing."""
+    """Stage evaluate_recall: the metrics, and the quality gate."""
 
-    max_queries: PositiveInt = Field(2000, description="Held-out queries used, at most")
-    seed: Seed = Field(0, description="Seed of the sample of queries")
-    lshash3_queries: int = Field(100, ge=0, description="Queries put to the lshash3 baseline; 0 leaves it out")
-    lshash3_max_vectors: int = Field(50_000, ge=0, description="Collections larger than this leave the baseline out")
-    lshash3_n_bits: Bits = Field(10, description="Hyperplanes per table of the lshash3 baseline")
+    max_queries: PositiveInt = Field(2000, description="Maximum number of held-out queries")
+    seed: Seed = Field(0, description="Seed that samples the queries")
+    lshash3_queries: int = Field(100, ge=0, description="Queries of the lshash3 baseline (0: none)")
+    lshash3_max_vectors: int = Field(50_000, ge=0, description="Largest collection that lshash3 is measured on")
+    lshash3_n_bits: Bits = Field(10, description="Hyperplanes per hash table of the lshash3 baseline")
     lshash3_n_tables: Tables = Field(5, description="Hash tables of the lshash3 baseline")
     distorted_queries: int = Field(
-        0, ge=0, description="Held-out images that ask once more, strongly distorted, as photographs from elsewhere"
+        0, ge=0, description="Held-out images that query once more after a strong distortion, as images from elsewhere"
     )
     copy_queries: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        description="Held-out images that, strongly distorted, have to find themselves among all images; auto: 200 if "
-        "there are no labels, else none",
+        description="Held-out images that must find their original among all images after a strong distortion (auto: "
+        "200 without labels, otherwise 0)",
     )
     same_labels: tuple[Annotated[tuple[Text, ...], Field(min_length=2)], ...] = Field(
-        (), description="Groups of labels that name one thing; precision is reported with and without them"
+        (), description="Groups of labels that mean the same; precision is also reported with each group merged"
     )
     background_labels: tuple[Text, ...] = Field(
-        (), description="Labels that name nothing; precision is reported with and without them"
+        (), description="Labels of unrelated images; precision is also reported without them"
     )
-    min_recall_at_10: Fraction = Field(0.9, description="Below it nothing is published, and the exit code is 3")
-    min_copy_recall_at_10: Fraction = Field(
-        0.3, description="The same for copy_recall_at_10, if there are copy_queries"
+    min_recall_at_10: Fraction = Field(
+        0.9, description="Lowest recall@10 (lower end of its 95 % interval) to be published"
     )
+    min_copy_recall_at_10: Fraction = Field(0.3, description="Lowest copy_recall_at_10 to be published")
     max_regression: Fraction = Field(
         0.05,
-        description="How far accuracy, precision_at_10 and map (without labels: copy_recall_at_10) may fall below what "
-        "published builds of the same collection reached",
+        description="How far accuracy, precision_at_10 and map (copy_recall_at_10 without labels) may fall below the "
+        "best of the published builds of the same collection",
     )
-    max_shrinkage: Fraction = Field(
-        0.1, description="Share of the images of the published build that the same collection may lose"
-    )
+    max_shrinkage: Fraction = Field(0.1, description="Largest share of its images that a published collection may lose")
 
     @model_validator(mode="after")
     def _labels_are_in_one_group(self) -> "EvaluationConfig":
@@ -296,26 +296,26 @@ class EvaluationConfig(Section):
             raise ValueError(f"same_labels names {', '.join(map(repr, repeated))} more than once")
         return self
 
-    # What the gate demands changes no figure, so it stands outside the stage's cache key.
+    # Requirements of the gate change no metric, so they are not part of the stage's cache key.
     GATE_KEYS: ClassVar[frozenset[str]] = frozenset(
         {"min_recall_at_10", "min_copy_recall_at_10", "max_regression", "max_shrinkage"}
     )
 
 
 class QueryConfig(Section):
-    """The query flow: what an image may cost."""
+    """Queries: their limits."""
 
-    n: PositiveInt = Field(6, description="Neighbors returned when a query names no number")
-    timeout_seconds: float = Field(20.0, gt=0.0, le=3600.0, description="Time that fetching a URL may take in all")
-    max_bytes: PositiveInt = Field(20_000_000, description="Largest image file that a URL may send")
-    max_redirects: int = Field(3, ge=0, description="Redirects that a URL may take")
-    allow_private_addresses: bool = Field(False, description="Let URLs reach this machine and private networks")
+    n: PositiveInt = Field(6, description="Neighbors per query, if none is given")
+    timeout_seconds: float = Field(20.0, gt=0.0, le=3600.0, description="Maximum time to fetch a URL")
+    max_bytes: PositiveInt = Field(20_000_000, description="Largest file that is fetched from a URL")
+    max_redirects: int = Field(3, ge=0, description="Maximum number of redirects of a URL")
+    allow_private_addresses: bool = Field(False, description="Fetch URLs of this machine and of private networks too")
 
 
 class ScheduleConfig(Section):
     """`lookalike serve` and `lookalike deploy`: when the index is rebuilt."""
 
-    cron: Cron = Field("0 3 * * *", description="Times of the rebuild, as a cron expression of five fields")
+    cron: Cron = Field("0 3 * * *", description="When to rebuild, as a cron expression of five fields")
     timezone: TimeZone = Field("UTC", description="Time zone of the cron expression, such as Europe/Berlin")
 
 
@@ -330,11 +330,11 @@ class LookalikeConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     query: QueryConfig = QueryConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    # Of no stage: changing it rebuilds nothing.
+    # Belongs to no stage: changing it rebuilds nothing.
     name: str = Field(
         "lookalike",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
-        description="Name of the collection, which its Prefect deployments carry (default: the name of the file)",
+        description="Name of the collection and of its Prefect deployments (default: the name of the file)",
     )
 
     @model_validator(mode="after")

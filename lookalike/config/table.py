@@ -1,7 +1,7 @@
-"""The README's configuration table, made from the models so that the two cannot differ.
+"""The configuration table of docs/configuration.md, made from the models so that the two cannot differ.
 
 `python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a test
-holds the README to it.
+checks that the file has the present table.
 """
 
 import re

@@ -4,7 +4,7 @@
     neighbors = index.query(vector, k=10)
     index.save(folder); index = load_index(folder)
 
-All engines share `VectorIndex`. Notes on the method, and measurements: `docs/hashing.md`.
+All engines share `VectorIndex`. Notes on the method, and measurements: `docs/engine.md`.
 """
 
 from pathlib import Path

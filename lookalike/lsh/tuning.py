@@ -34,7 +34,7 @@ from lookalike.lsh.tables import BucketCounts, bucket_counts
 
 logger = logging.getLogger(__name__)
 
-# Nanoseconds on the machine of docs/hashing.md; only their ratios matter.
+# Nanoseconds on the machine of docs/engine.md; only their ratios matter.
 _NANOSECONDS_A_PROBE = 110.0
 _NANOSECONDS_A_TABLE = 400.0
 _NANOSECONDS_A_ROW = 20.0
