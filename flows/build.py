@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -13,7 +13,6 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.deployed import load_run_config
-from lookalike.config.sections import LookalikeConfig
 from lookalike.pipeline.descriptions import describe_counts, describe_outcome
 from lookalike.pipeline.preflight import check_before_start, check_used_labels
 from lookalike.pipeline.publishing import RefusedBuildError, publish, refuse_if_shrunken
@@ -24,7 +23,7 @@ from tasks.download_dataset import download_dataset
 from tasks.embed_all import embed_all
 from tasks.evaluate_recall import evaluate_recall
 from tasks.fine_tune import fine_tune
-from tasks.stage_runs import StageRuns
+from tasks.stage_runs import add_result
 from tasks.states import with_named_states
 
 logger = logging.getLogger("lookalike.build")
@@ -50,7 +49,17 @@ def build(config_file: str | None = None, settings: list[str] | None = None) -> 
     plan = _checked.get()
     if plan is None or plan.config != config:
         plan = check_before_start(config, Path(config_file) if config_file else None, settings or [])
-    return run_stages(plan)
+    started, store = time.perf_counter(), Store(config.artifacts.root)
+    try:
+        with store.building():
+            results = run_in_order(plan, partial(refuse_if_shrunken, store, config, started))
+            logger.info("%s", describe_counts(results))
+            outcome = publish(store, config, results, started)
+    except RefusedBuildError as refusal:
+        _log_outcome(refusal.outcome, config.artifacts.root)
+        raise
+    _log_outcome(outcome, config.artifacts.root)
+    return outcome
 
 
 @contextmanager
@@ -63,29 +72,13 @@ def already_checked(plan: Plan) -> Iterator[None]:
         _checked.reset(token)
 
 
-def run_stages(plan: Plan) -> dict[str, Any]:
-    """Run the stages, publish, and return the outcome of the build."""
-    started = time.perf_counter()
-    config = plan.config
-    store = Store(config.artifacts.root)
-    with store.building():
-        try:
-            results = run_in_order(plan, partial(refuse_if_shrunken, store, config, started))
-            logger.info("%s", describe_counts(results))
-            outcome = publish(store, config, results, started)
-        except RefusedBuildError as refusal:
-            _log_outcome(dict(refusal.outcome), config)
-            raise
-    _log_outcome(outcome, config)
-    return outcome
-
-
 def run_in_order(plan: Plan, check_dataset: Callable[[StageResult], None]) -> dict[str, StageResult]:
     """Return the five stages' results by name; `check_dataset` is called before any training.
 
     Which results a stage reads is written in `lookalike.pipeline.registry`.
     """
-    run = StageRuns(plan)
+    results: dict[str, StageResult] = {}
+    run = partial(add_result, results, plan)
     dataset = run(download_dataset)
     check_dataset(dataset)
     check_used_labels(plan.config, dataset.artifact.folder)
@@ -93,12 +86,12 @@ def run_in_order(plan: Plan, check_dataset: Callable[[StageResult], None]) -> di
     run(embed_all)
     run(build_lsh)
     run(evaluate_recall)
-    return run.results
+    return results
 
 
-def _log_outcome(outcome: dict[str, Any], config: LookalikeConfig) -> None:
+def _log_outcome(outcome: Mapping[str, Any], root: Path) -> None:
     """Write to the run's log what the command line prints; there it would be said twice."""
-    for line in describe_outcome(outcome, config.artifacts.root).splitlines():
+    for line in describe_outcome(outcome, root).splitlines():
         get_run_logger().info("%s", line)
 
 

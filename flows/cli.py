@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints show any argument."""
+    """A parser whose error messages escape control characters."""
 
     def error(self, message: str) -> NoReturn:
-        """Complain and exit with 2."""
+        """Print the error and exit with 2."""
         super().error(printable(message))
 
 

@@ -1,4 +1,4 @@
-"""What a deployment fixes for its runs: their settings come on top of its own, and its artifact root stays."""
+"""The parameters of a deployment in its runs: a run may override settings, but not the artifact root."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from lookalike.errors import ConfigError
 
 
 def load_run_config(config_file: str | None, settings: list[str]) -> LookalikeConfig:
-    """The configuration of this run; ConfigError if it would write to another root than its deployment."""
+    """Return the configuration of this run; ConfigError if its artifact root is not that of its deployment."""
     deployed = deployed_parameters()
     own = list(deployed.get("settings") or [])
     config = _load(config_file, [*own, *settings])
@@ -23,16 +23,16 @@ def load_run_config(config_file: str | None, settings: list[str]) -> LookalikeCo
 
 
 def check_root(fixed: Path, wanted: Path) -> None:
-    """Raise ConfigError unless both are one folder."""
+    """Raise ConfigError unless both paths are the same folder."""
     if wanted.resolve() != fixed.resolve():
         raise ConfigError(
             f"this deployment works on the artifact root {fixed}, and its runs cannot work on {wanted}; "
-            "deploy that collection under a name of its own"
+            "deploy that collection under another name"
         )
 
 
 def deployed_parameters() -> Mapping[str, Any]:
-    """The parameters of the deployment that this run belongs to, as they were deployed; none for other runs."""
+    """Return the parameters of the deployment of this run, as deployed; none for other runs."""
     if deployment.id is None:
         return {}
     with get_client(sync_client=True) as client:

@@ -1,7 +1,7 @@
-"""Telling people: Prefect automations that report refused, failed and missing builds of a collection.
+"""Prefect automations that report refused, failed and missing builds of a collection.
 
-The states of its `build` runs say it all: Completed is published, Refused was stopped by the gate,
-the others went wrong. The Prefect server watches them, so nothing of ours has to run.
+The trigger is the state of its `build` runs: Completed is published, Refused was stopped by the gate,
+the others failed. The Prefect server watches them; no other process has to run.
 """
 
 import logging
@@ -24,7 +24,7 @@ _RUN = "build/{name}, run {{{{ flow_run.name }}}}: {{{{ flow_run.state.message }
 
 
 def notify_of_builds(name: str, block: str, hours: float = 24) -> None:
-    """Make three automations for the deployment build/NAME, in the place of earlier ones.
+    """Create three automations for the deployment build/NAME, replacing earlier ones.
 
     `block` is TYPE/NAME of a notification block on the server, such as `slack-webhook/team`. Raises
     ConfigError if the server has no such block or deployment.

@@ -1,10 +1,10 @@
-"""The private Prefect server of a build in the terminal: used by one process, ended with it, seen by nobody else.
+"""The private Prefect server of a build in the terminal: used by one process, and ended with it.
 
-Prefect can start one itself, but with the user's home, database, settings and proxies, on a port
-that may be taken, and without telling why a start fails. Ours listens on a socket that is bound
-before it starts, reads no settings but those given here, and has a home of its own below the user's
-cache folder (or a temporary one, if nothing can be written there). Processes that run at the same
-time take one home each, so no two servers share a database.
+Prefect can start a server itself, but with the user's home, database, settings and proxies, on a port
+that may be taken, and without an error message if the start fails. This one listens on a socket that is
+bound before it starts, reads only the settings given here, and keeps its files below the user's cache
+folder, or in a temporary folder if that is not writable. Each process uses another home, so no two
+servers share a database.
 
 Its parts: `start` and `PrivateServer` for the process that needs a server, `main` for the server's own.
 """
@@ -32,13 +32,13 @@ from lookalike.errors import LookalikeError
 
 # Migrations of a new database, on a busy machine. A start that fails says so at once.
 _START_TIMEOUT_SECONDS = 120.0
-# Its history is of no use to anybody; beyond this size a new one is quicker.
+# The history is not needed; beyond this size a new database is faster.
 _MAX_DATABASE_BYTES = 50_000_000
 _DATABASE = "prefect.db"
 
 
 class PrivateServer:
-    """A server process that was started, and that may not be ready yet."""
+    """A server process that was started and may not be ready yet."""
 
     def __init__(self, home: Path, lock: int | None) -> None:
         self.home = home
@@ -48,16 +48,16 @@ class PrivateServer:
 
     @property
     def api_url(self) -> str:
-        """Where its API is."""
+        """The address of its API."""
         return f"http://127.0.0.1:{self._port}/api"
 
     def wait(self) -> None:
-        """Return when it answers; LookalikeError with the cause if it ended instead."""
+        """Wait until the server answers; LookalikeError with the cause if it does not."""
         had_database = self._had_database
         if self._answers():
             return
         if had_database:
-            # Most likely the database is damaged, and there is nothing in it that anybody needs.
+            # The database is probably damaged, and its content is not needed.
             self._end()
             with contextlib.suppress(OSError):
                 _clear(self.home)
@@ -68,7 +68,7 @@ class PrivateServer:
         raise LookalikeError(f"Prefect's private server did not start: {self._cause()}; its files are in {self.home}")
 
     def stop(self) -> None:
-        """End the process at once: nobody else uses its database."""
+        """End the process at once; no other process uses its database."""
         self._end()
         if self._lock is None:
             shutil.rmtree(self.home, ignore_errors=True)
@@ -96,7 +96,7 @@ class PrivateServer:
                 text=True,
                 errors="replace",
             )
-        # In memory: a full disk is one of the causes that it must be able to tell.
+        # In memory: a full disk is one of the causes to report.
         self._output: deque[str] = deque(maxlen=200)
         self._reader = threading.Thread(target=self._output.extend, args=(self._process.stdout,), daemon=True)
         self._reader.start()
@@ -136,7 +136,7 @@ def start() -> PrivateServer:
 
 
 def _take_home() -> tuple[Path, int | None]:
-    """A folder that no other process uses, with the lock that says so; a temporary one has no lock."""
+    """Return a folder that no other process uses, and its lock; a temporary folder has no lock."""
     for home in _homes():
         try:
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -170,7 +170,7 @@ def _clear(home: Path) -> None:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """The environment of the server: nothing of the user's Prefect settings, and no proxies."""
+    """Return the environment of the server, without the user's Prefect settings and proxies."""
     foreign = ("prefect_", "http_proxy", "https_proxy", "all_proxy")
     kept = {name: value for name, value in os.environ.items() if not name.lower().startswith(foreign)}
     project = str(Path(__file__).parents[1])

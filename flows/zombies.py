@@ -1,8 +1,9 @@
-"""Runs that were killed outright say nothing any more; the server marks them as crashed when their heartbeat stops."""
+"""An automation that marks a run as crashed when its heartbeat stops: a killed process reports nothing itself."""
 
 from datetime import timedelta
 
 from prefect.automations import Automation
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
 from prefect.events.actions import ChangeFlowRunState
@@ -17,22 +18,16 @@ _END_STATES = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
 def watch_for_killed_runs() -> bool:
-    """Make the server mark silent runs as Crashed; returns False if it does so already, or there is no heartbeat.
+    """Make the server mark silent runs as Crashed; False if it does so already, or heartbeats are off.
 
-    A run that is Running for ever would block the next scheduled build, of which only one may run.
+    A run that stays Running would block the next scheduled build, of which only one may run.
     """
     heartbeat_seconds = get_current_settings().flows.heartbeat_frequency
-    if heartbeat_seconds is None or _exists():
-        return False
+    with get_client(sync_client=True) as client:
+        if heartbeat_seconds is None or client.read_automations_by_name(NAME):
+            return False
     _automation(timedelta(seconds=_HEARTBEATS_MISSED * heartbeat_seconds)).create()
     return True
-
-
-def _exists() -> bool:
-    try:
-        return Automation.read(name=NAME) is not None
-    except ValueError:
-        return False
 
 
 def _automation(silence: timedelta) -> Automation:

@@ -11,13 +11,13 @@ _DISK_FULL_TEXTS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 class LookalikeError(Exception):
-    """Something a user can act on; the command line prints the message alone and exits with `exit_code`."""
+    """An error that a user can act on; the command line prints only the message and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class ConfigError(LookalikeError):
-    """A wrong option or configuration; the message names the key and lists the valid choices."""
+    """A wrong option or configuration; the message names the key and the valid choices."""
 
     exit_code = 2
 
@@ -29,7 +29,7 @@ class QualityGateError(LookalikeError):
 
 
 class DatasetError(LookalikeError):
-    """No usable images could be had from the configured source."""
+    """The configured source has no usable images."""
 
 
 class DownloadError(LookalikeError):
@@ -57,12 +57,12 @@ class ArtifactError(LookalikeError):
 
 
 def describe_error(error: BaseException) -> str | None:
-    """The one line for a user on an error that is no defect of the program, or None for one that is."""
+    """Return one line on an error that a user can act on, or None for a defect of the program."""
     return str(error) if isinstance(error, LookalikeError) else describe_system_error(error)
 
 
 def describe_system_error(error: BaseException) -> str | None:
-    """One line on a failure of the machine (a full disk, a missing right, no memory), or None for any other error."""
+    """Return one line on a failure of the machine (disk full, permission, memory), or None for any other error."""
     if _means_full_disk(error):
         place = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
         return f"no space left on the disk{place}; make room and start again: finished stages are kept"
@@ -78,7 +78,7 @@ def describe_system_error(error: BaseException) -> str | None:
 
 
 def _means_full_disk(error: BaseException) -> bool:
-    """Whether the disk was full, also where a library wrapped that in an error of its own."""
+    """Whether the disk was full, also if a library wrapped that in another error."""
     cause: BaseException | None = error
     while cause is not None:
         if any(text in str(cause) for text in _DISK_FULL_TEXTS):

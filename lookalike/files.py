@@ -1,4 +1,4 @@
-"""Small file helpers that every stage shares: atomic writes and digests."""
+"""File helpers: atomic writes, digests, checked JSON documents."""
 
 import errno
 import hashlib
@@ -17,34 +17,34 @@ _PIECE_BYTES = 2**20
 
 
 def user_path(path: Path | str) -> Path:
-    """A path as a person gives it: `~` and `~name` at its start are home folders, if there is such a user."""
+    """Return a path given by a user, with `~` or `~name` at its start replaced by that home folder, if it exists."""
     # Not Path.expanduser, which raises for an unknown user instead of leaving the name as it is.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new name in the folder of `path`, short, so that a long name of `path` cannot overflow the limit on names."""
+    """Return a new, short name in the folder of `path`; short, because names have a maximum length."""
     return path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}"
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """Hexadecimal sha256 of `data`."""
+    """Return the hexadecimal sha256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content, read in pieces."""
+    """Return the hexadecimal sha256 of a file's content, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no white space: equal values give equal text. Refuses NaN."""
+    """Return JSON with sorted keys and no white space: equal values give equal text. Refuses NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest_of(value: Any) -> str:
-    """Hexadecimal sha256 of the canonical JSON of `value`."""
+    """Return the hexadecimal sha256 of the canonical JSON of `value`."""
     return sha256_of_bytes(canonical_json(value).encode())
 
 
@@ -130,13 +130,13 @@ def flush_to_disk(path: Path) -> None:
 
 
 def flush_everything() -> None:
-    """Force all that was written to the disk, in one call, where the system has it."""
+    """Flush all written data to the disk in one call, on systems that have one."""
     if hasattr(os, "sync"):
         os.sync()
 
 
 def reserve_disk(path: Path) -> None:
-    """Give a file with holes its room on the disk; OSError if there is not enough.
+    """Allocate the disk space of a sparse file; OSError if there is not enough.
 
     Writing to a memory-mapped file on a full disk would kill the process instead (SIGBUS).
     """
@@ -152,7 +152,7 @@ def reserve_disk(path: Path) -> None:
 
 
 def _write_again(stream: IO[bytes]) -> None:
-    """Write a file's content in place once more: holes, which read as zeros, get their room by that."""
+    """Write a file's content in place again, which allocates the space of its holes."""
     position = 0
     while piece := stream.read(_PIECE_BYTES):
         stream.seek(position)

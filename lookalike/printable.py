@@ -1,4 +1,4 @@
-"""Text that any console shows and any parser reads, whatever bytes a file's name has.
+"""Text that any console can show and any parser can read, whatever bytes a file name has.
 
 Names may hold line breaks, control sequences of a terminal, or bytes that are no UTF-8 (Python
 keeps those as lone surrogates). People see them escaped; JSON is pure ASCII without surrogates.
@@ -17,22 +17,22 @@ _UNPRINTABLE = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
-# Python stands the byte b of a name that is no UTF-8 as the character U+DC00 + b.
+# Python decodes the byte b of a name that is not UTF-8 as the character U+DC00 + b.
 _SURROGATE_BYTES = range(0xDC80, 0xDD00)
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with a backslash escape for each character that does not show or that moves others."""
+    """Return `text` on one line, with control characters and other unprintable ones as backslash escapes."""
     return _UNPRINTABLE.sub(_escape, text)
 
 
 def printable_lines(text: str) -> str:
-    """As `printable`, but line breaks stay."""
+    """Return `text` as `printable` does, but keep line breaks."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def json_text(value: Any) -> str:
-    """`value` as one line of ASCII that every JSON parser reads.
+    """Return `value` as one line of ASCII that every JSON parser can read.
 
     Lone surrogates are escaped as in `printable`, which leaves all other text as it is. JSON has no
     NaN and no infinity: they become null.
@@ -41,7 +41,7 @@ def json_text(value: Any) -> str:
 
 
 def escape_unencodable() -> None:
-    """Let stdout and stderr escape what their encoding lacks, where they would raise UnicodeEncodeError."""
+    """Make stdout and stderr escape what their encoding lacks instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -49,10 +49,10 @@ def escape_unencodable() -> None:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Log lines of the message alone, printable."""
+    """Formats log records as `printable` messages."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The message on one line."""
+        """Return the message on one line."""
         return printable(super().formatMessage(record))
 
 

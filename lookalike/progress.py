@@ -1,4 +1,4 @@
-"""Progress that a person can follow: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""Progress bars on a terminal, and a line every ten seconds elsewhere."""
 
 import sys
 from collections.abc import Iterable, Iterator

@@ -22,7 +22,7 @@ TaskOutcome = StageResult | State[StageResult]
 def run(plan: Plan, name: str, inputs: Inputs) -> TaskOutcome:
     """Run a stage; a cached one is returned as a state named Cached, so that Prefect's pages show it.
 
-    A task that returns a State hands the State to its caller: flows unwrap it with `StageRuns`.
+    A task that returns a State hands the State to its caller: flows unwrap it with `add_result`.
     """
     logger.info("%s ...", name)
     result = run_stage(Store(plan.config.artifacts.root), plan, name, inputs)
@@ -33,19 +33,11 @@ def run(plan: Plan, name: str, inputs: Inputs) -> TaskOutcome:
     return result
 
 
-class StageRuns:
-    """The stages that a flow has run; a call runs the next one on the inputs that the registry names.
+def add_result(results: dict[str, StageResult], plan: Plan, task: Task[[Plan, Inputs], Any]) -> StageResult:
+    """Run the task of a stage inside of a flow, add its result to `results`, and return it, or raise its error.
 
-    Prefect draws its graph of a run from what a task is handed, so each gets its inputs and no other results.
+    Prefect draws the graph of a run from what tasks are handed: only the inputs that the registry names.
     """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.results: dict[str, StageResult] = {}
-
-    def __call__(self, task: Task[[Plan, Inputs], Any]) -> StageResult:
-        """Run the task of a stage and return its result, or raise its error."""
-        inputs = {name: self.results[name] for name in STAGES[task.name].inputs}
-        result: StageResult = task(self.plan, inputs, return_state=True).result()
-        self.results[task.name] = result
-        return result
+    inputs = {name: results[name] for name in STAGES[task.name].inputs}
+    results[task.name] = task(plan, inputs, return_state=True).result()
+    return results[task.name]

@@ -16,7 +16,7 @@ from lookalike.files import user_path
 
 
 class Terminated(BaseException):
-    """Somebody asked this process to end (SIGTERM)."""
+    """The process was asked to end (SIGTERM)."""
 
 
 @command(
@@ -103,7 +103,7 @@ def experiment(configs: list[Path], settings: list[str], output: Path | None, as
 
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises Terminated within the block, so that locks and temporary files are left in order.
+    """Let SIGTERM raise Terminated within the block, so that locks are released and temporary files removed.
 
     Prefect's flow engine takes the signal first, reports the run as crashed, and passes the signal on.
     """
@@ -119,8 +119,8 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _start_prefect() -> Callable[[], None]:
-    """Start a private Prefect server, unless one is named; call the result after what can be done meanwhile."""
-    # The console alone: Prefect's pages keep every line. What went wrong is said once, by `main`.
+    """Start a private Prefect server unless the user names one; the returned function waits until it is ready."""
+    # Only on the console: Prefect's pages keep every line. `main` prints the error once.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.server import check_server, start_server
 

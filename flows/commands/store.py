@@ -1,4 +1,4 @@
-"""Commands about what is stored: status, builds, verify, rollback, gc."""
+"""Commands on the artifact store: status, builds, verify, rollback, gc."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ from flows.console import say, say_json
 from lookalike.config.loading import load_config
 from lookalike.config.sections import LookalikeConfig
 from lookalike.files import user_path
-from lookalike.pipeline.garbage import clear, find_garbage
 from lookalike.store.artifacts import Store
 
 
@@ -19,7 +18,7 @@ from lookalike.store.artifacts import Store
     JSON,
 )
 def status(config_file: Path | None, settings: list[str], root: Path | None, as_json: bool) -> int:
-    """Say what is published, and with a configuration which stages are fresh or stale."""
+    """Print the published build, and with a configuration which stages are fresh or stale."""
     from lookalike.pipeline.descriptions import describe_status
     from lookalike.pipeline.publishing import find_status
 
@@ -53,7 +52,7 @@ def builds(experiments: bool, root: Path, as_json: bool) -> int:
     JSON,
 )
 def verify(deep: bool, root: Path, as_json: bool) -> int:
-    """Check every artifact; 1, and the list of what is damaged, if any is."""
+    """Check every artifact and print what is damaged; 1 if anything is."""
     from lookalike.pipeline.maintenance import verify as find_problems
 
     problems = find_problems(Store(root), deep=deep)
@@ -91,8 +90,9 @@ def rollback(build: str | None, root: Path) -> int:
     ROOT,
 )
 def gc(keep: int, dry_run: bool, grace_seconds: float, root: Path) -> int:
-    """Clear away what no kept build needs."""
+    """Remove what no kept build needs."""
     from lookalike.pipeline.descriptions import describe_garbage
+    from lookalike.pipeline.garbage import clear, find_garbage
 
     garbage = (find_garbage if dry_run else clear)(Store(root), keep=keep, grace_seconds=grace_seconds)
     say(describe_garbage(garbage, is_dry_run=dry_run))

@@ -1,4 +1,4 @@
-"""The user's own Python functions in the configuration, written `python:package.module.function`.
+"""User-defined Python functions in the configuration, written `python:package.module.function`.
 
 The module must be importable: installed, or in a folder that PYTHONPATH names. Its source is part of the
 stage's cache key, so that a change to it trains again.
@@ -18,12 +18,12 @@ PREFIX = "python:"
 
 
 def is_extension(text: str) -> bool:
-    """Whether a setting names a function of the user's own."""
+    """Whether a setting names a user-defined function."""
     return text.startswith(PREFIX)
 
 
 def load_extension(key: str, text: str) -> Callable[..., Any]:
-    """The function that the setting `key` names as `python:package.module.function`.
+    """Return the function that the setting `key` names as `python:package.module.function`.
 
     Raises ConfigError if the module cannot be found or fails while it is imported, or has no such function.
     """
@@ -43,13 +43,13 @@ def load_extension(key: str, text: str) -> Callable[..., Any]:
 
 
 def extension_digests(config: TrainingConfig) -> dict[str, str]:
-    """The sha256 of the source file behind each training setting that names a function; raises as `load_extension`."""
+    """Return the sha256 of the source of each training setting that names a function; raises as `load_extension`."""
     settings = {"training.backbone": config.backbone, "training.loss": config.loss}
     return {key: sha256_of_file(_source(key, text)) for key, text in settings.items() if is_extension(text)}
 
 
 def call_extension(key: str, text: str, *arguments: Any) -> Any:
-    """What the function returns; whatever it raises becomes a ConfigError of one line."""
+    """Call the function and return its result; any exception becomes a ConfigError of one line."""
     function = load_extension(key, text)
     try:
         return function(*arguments)

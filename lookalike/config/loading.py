@@ -38,8 +38,19 @@ _Origins = dict[tuple[str, ...], Path]
 _NAME = "name"
 
 
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a section or of the items of a list; None for a plain value."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+_SECTIONS = {name: model for name, field in LookalikeConfig.model_fields.items() if (model := _model_of(field))}
+# Settings at the top of a file, in no section.
+_SINGLE_SETTINGS = LookalikeConfig.model_fields.keys() - _SECTIONS.keys()
+
+
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> LookalikeConfig:
-    """The configuration of a YAML file (or all defaults), with `section.key=value` overrides on top.
+    """Return the configuration of a YAML file (or all defaults), with `section.key=value` overrides on top.
 
     A file that `extends` another one holds only what it changes. Raises ConfigError for a missing or malformed
     file, an unknown key, a wrong type or value.
@@ -50,7 +61,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Look
 
 
 def parse_config(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> LookalikeConfig:
-    """The configuration of plain values by section, with overrides on top; raises as `load_config` does."""
+    """Return the configuration of plain values by section, with overrides on top; raises as `load_config` does."""
     return _checked(values, overrides, {})
 
 
@@ -66,12 +77,12 @@ def _checked(values: Mapping[str, Any], overrides: Iterable[str], origins: _Orig
 
 
 def _default_name(path: Path) -> str:
-    """The file's name as a name that Prefect, a shell and a URL all take as it is."""
+    """Return the file's name in characters that need no quoting in Prefect, a shell or a URL."""
     return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_") or LookalikeConfig().name
 
 
 def _read_extended(path: Path, origins: _Origins, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a file, over those of the file that it extends; `extending` are the files that led here."""
+    """Return the sections of a file merged over those it extends; `extending` are the files that led here."""
     values = _read_yaml(path)
     base = values.pop(_EXTENDS, None)
     merged: dict[str, Any] = {}
@@ -99,22 +110,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_sections())}), not one value")
+        raise ConfigError(f"the configuration {path} must hold sections ({', '.join(_SECTIONS)}), not one value")
     # A section whose keys are all commented out reads as null; it means "all defaults".
-    sections = {section: {} if keys is None and _section(section) else keys for section, keys in content.items()}
+    sections = {section: {} if keys is None and section in _SECTIONS else keys for section, keys in content.items()}
     return with_new_names(sections, str(path))
 
 
 def _apply_override(values: dict[str, Any], override: str, origins: _Origins) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = new_name(name.strip(), "--set").partition(".")
-    model = _section(section)
-    if not (equals and section and (key if dot else _is_single(section))):
+    model = _SECTIONS.get(section)
+    if not (equals and section and (key if dot else section in _SINGLE_SETTINGS)):
         raise ConfigError(f"--set expects section.key=value, got {_shown(override)}; for example index.n_bits=16")
     if not dot:
         values[section] = text
     elif model is None:
-        raise ConfigError(_unknown(section, _sections(), "section"))
+        raise ConfigError(_unknown(section, list(_SECTIONS), "section"))
     else:
         target = values.setdefault(section, {})
         if not isinstance(target, dict):
@@ -126,7 +137,7 @@ def _apply_override(values: dict[str, Any], override: str, origins: _Origins) ->
 
 
 def _value_of(model: type[BaseModel], section: str, key: str, text: str) -> Any:
-    """The value of an override: a list as YAML, everything else as it is; nothing means null where that is valid."""
+    """Return the value of an override: lists are YAML, all else is text; empty means null where that is valid."""
     kinds = _kinds(model.model_fields[key]) if key in model.model_fields else set()
     if tuple in kinds:
         try:
@@ -137,21 +148,8 @@ def _value_of(model: type[BaseModel], section: str, key: str, text: str) -> Any:
 
 
 def _kinds(field: FieldInfo) -> set[Any]:
-    """The plain types that a setting may have."""
+    """Return the plain types that a setting may have."""
     return {get_origin(kind) or kind for kind in (field.annotation, *get_args(field.annotation))}
-
-
-def _sections() -> list[str]:
-    return [name for name in LookalikeConfig.model_fields if _section(name) is not None]
-
-
-def _section(name: str) -> type[BaseModel] | None:
-    return _model_of(LookalikeConfig, name) if name in LookalikeConfig.model_fields else None
-
-
-def _is_single(name: str) -> bool:
-    """Whether a name at the top of a file is one setting, and no section of them."""
-    return name in LookalikeConfig.model_fields and _section(name) is None
 
 
 def _explain(details: ErrorDetails, origins: _Origins) -> str:
@@ -178,20 +176,12 @@ def _is_union_branch(part: str) -> bool:
 
 
 def _valid_keys(location: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] | None = LookalikeConfig
+    """Return the keys that are valid at a location; an index into a list has those of the list's items."""
+    model: type[BaseModel] = LookalikeConfig
     for part in location:
-        model = _model_of(model, part)
-    return list(model.model_fields) if model else []
-
-
-def _model_of(model: type[BaseModel] | None, part: str) -> type[BaseModel] | None:
-    if model is None or part not in model.model_fields:
-        return model  # A position in a list keeps the model of its items.
-    annotation = model.model_fields[part].annotation
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+        if part in model.model_fields:
+            model = _model_of(model.model_fields[part]) or model
+    return list(model.model_fields)
 
 
 def _unknown(name: str, valid: list[str], what: str) -> str:
@@ -206,5 +196,5 @@ def _shown(value: object) -> str:
 
 
 def _printable(name: str) -> str:
-    """A key as it is, or escaped and shortened if it is not one that a person would write."""
+    """Return a key, escaped and shortened if it is unprintable or long."""
     return name if name.isprintable() and len(name) <= _LONGEST_VALUE_SHOWN else _shown(name)

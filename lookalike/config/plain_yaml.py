@@ -1,4 +1,4 @@
-"""YAML in which every single value is text, as it stands in the file, and a key may stand in a mapping only once.
+"""YAML in which every scalar is text, as written in the file, and duplicate keys are errors.
 
 What a value means depends on who reads it: a folder may be called 2021, a label `no`, and a seed of 017 is
 seventeen. YAML alone would make a number, a truth value and fifteen of them.
@@ -14,7 +14,7 @@ _KEPT_SPECIAL_TEXTS = ("null", "merge")
 
 
 def load_plain_yaml(text: str) -> Any:
-    """Nested dictionaries and lists of text and None; ValueError of one line, with the line's number, for bad YAML."""
+    """Return nested dictionaries and lists of text and None; ValueError of one line, with its number, for bad YAML."""
     try:
         return yaml.load(text, _Loader)
     except RecursionError as error:
@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):
     }
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Take over other mappings by `<<`; before that, refuse keys that stand there twice."""
+        """Merge other mappings given by `<<`, after refusing duplicate keys."""
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):

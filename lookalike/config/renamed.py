@@ -1,4 +1,4 @@
-"""Settings that had another name in an earlier version: accepted as before, with one line that says the new name."""
+"""Renamed settings: the earlier names are accepted, with a warning that gives the new one."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ RENAMED = {
 
 
 def new_name(name: str, where: str) -> str:
-    """The present name of a setting; an earlier one is logged with `where` it stands."""
+    """Return the present name of a setting; an earlier one is logged with `where` it was found."""
     if name not in RENAMED:
         return name
     logger.warning("%s: %s is now called %s", where, name, RENAMED[name])
@@ -23,7 +23,7 @@ def new_name(name: str, where: str) -> str:
 
 
 def with_new_names(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """The sections of a file with their keys renamed; ConfigError if a setting stands there under both names."""
+    """Return the sections of a file with their keys renamed; ConfigError if a setting has both names."""
     sections = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
     for old, new in RENAMED.items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")

@@ -19,7 +19,7 @@ _NO_ZONES = frozenset({"localtime", "Factory"})
 
 
 def checked_cron(expression: str) -> str:
-    """`expression`, if it is a cron expression of five fields that comes round at some time; else ValueError."""
+    """Return `expression` if it is a cron expression of five fields that matches some date; else ValueError."""
     if len(expression.split()) != _FIELDS:
         raise ValueError("expected five fields (minute, hour, day, month, weekday), such as `0 3 * * *`")
     _, _, day, _, weekday = expression.split()
@@ -35,7 +35,7 @@ def checked_cron(expression: str) -> str:
 
 
 def checked_timezone(name: str) -> str:
-    """`name`, if it is a time zone of the IANA database; else ValueError with close matches."""
+    """Return `name` if it is a time zone of the IANA database; else ValueError with close matches."""
     if name not in _zones():
         close = difflib.get_close_matches(name, _zones(), n=3)
         hint = f" (did you mean {', '.join(close)}?)" if close else ", such as UTC or Europe/Berlin"

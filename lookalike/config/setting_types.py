@@ -1,4 +1,4 @@
-"""The kinds of values that settings have, each with its bounds.
+"""The types of settings, with their bounds.
 
 Text and paths can always stand in JSON and in file names; the bounds of the index are those of the engines.
 """
@@ -14,14 +14,14 @@ from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 
 
 def _storable(text: str) -> str:
-    """The text, if it can stand in JSON and in file names: neither empty nor with zero bytes, and valid Unicode."""
+    """Return the text if JSON and file names can hold it: not empty, no zero bytes, valid Unicode."""
     if not text or "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("expected text of one character or more, without zero bytes, in valid UTF-8")
     return text
 
 
 def _checked_pattern(pattern: str) -> str:
-    """A pattern of `dataset.exclude_paths`, without a slash at its end."""
+    """Return a pattern of `dataset.exclude_paths`, without a trailing slash."""
     if pattern.startswith("/") or not all(part not in {"", ".", ".."} for part in pattern.rstrip("/").split("/")):
         raise ValueError("expected a name or a path below dataset.folder, with * ? [] as wildcards")
     return pattern.rstrip("/")

@@ -1,7 +1,7 @@
-"""The configuration table of docs/configuration.md, made from the models so that the two cannot differ.
+"""The configuration table of docs/configuration.md, generated from the models.
 
-`python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a test
-checks that the file has the present table.
+`python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a
+test compares the two.
 """
 
 import re
@@ -19,7 +19,7 @@ END = "<!-- configuration: end -->"
 
 
 def render_table() -> str:
-    """All keys as one Markdown table: key, default, meaning."""
+    """Return all keys as one Markdown table: key, default, meaning."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for section, field in LookalikeConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -31,7 +31,7 @@ def render_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """The text with a fresh table between the markers; ValueError if they are not there."""
+    """Return the text with the current table between the markers; ValueError if they are missing."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"the markers {BEGIN} and {END} are missing")

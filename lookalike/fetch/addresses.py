@@ -36,7 +36,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def parse_address(text: str) -> IPAddress:
-    """The address in `text`, without its zone (`fe80::1%eth0`)."""
+    """Return the address in `text`, without its zone (`fe80::1%eth0`)."""
     return ipaddress.ip_address(text.partition("%")[0])
 
 

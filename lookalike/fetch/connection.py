@@ -1,4 +1,4 @@
-"""Network connections that go only where they may, and end when they must.
+"""Network connections to permitted addresses only, with one deadline for all their steps.
 
 The name of a host is resolved once; if all its addresses are permitted, the connection goes to one
 of them, so that a second answer of the name server cannot lead elsewhere. One deadline covers name
@@ -19,14 +19,14 @@ from lookalike.fetch.addresses import IPAddress, parse_address
 
 
 class Deadline:
-    """The moment when all work on one URL must be done."""
+    """The time at which all work on one URL must be done."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds left; raises when there are none, since a socket takes 0 for "never wait"."""
+        """Return the seconds left; raises if there are none, because a socket takes 0 for "never wait"."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("no time left")
@@ -112,7 +112,7 @@ def _connect_first(addresses: list[str], port: int, deadline: Deadline) -> httpc
 
 
 def _resolve(host: str, port: int, deadline: Deadline) -> list[str]:
-    """Addresses of `host`; in a thread, because the system's resolver knows no time limit."""
+    """Return the addresses of `host`; in a thread, because the system's resolver has no time limit."""
     answer: list[Any] = []
 
     def look_up() -> None:

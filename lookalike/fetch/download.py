@@ -32,11 +32,11 @@ Check = Callable[[Path], None]
 
 
 def _accept(path: Path) -> None:
-    """The check that refuses nothing."""
+    """Accept any content."""
 
 
 class _TransientError(Exception):
-    """A failure that another attempt may cure."""
+    """A failure after which a retry may succeed."""
 
 
 def download(url: str, path: Path, digests: Mapping[str, str], check: Check = _accept) -> None:

@@ -92,7 +92,7 @@ def _checked_url(url: str, *, any_port: bool) -> SplitResult:
 
 
 def _image_in(response: httpcore.Response, max_bytes: int) -> bytes:
-    """The body of a final answer, if it is an image of at most `max_bytes`."""
+    """Return the body of a final answer, if it is an image of at most `max_bytes`."""
     if response.status != OK:
         raise DownloadError(f"the server answered {response.status} {responses.get(response.status, '')}".rstrip())
     encoding = _header(response, b"content-encoding").lower()
@@ -126,7 +126,7 @@ def _require_image(head: bytes) -> None:
 
 
 def _absolute_location(target: SplitResult, response: httpcore.Response) -> str:
-    """Where a redirect leads, which may be told relative to where we are."""
+    """Return the target of a redirect, which may be relative, as an absolute URL."""
     location = _header(response, b"location")
     try:
         absolute = urljoin(target.geturl(), location)
@@ -145,7 +145,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 
 def _shown(url: str) -> str:
-    """`url` as it may stand in a message: short, and without control characters."""
+    """Return `url` for a message: shortened, and without control characters."""
     text = "".join(character if character.isprintable() else "?" for character in url)
     return text if len(text) <= 200 else text[:197] + "..."
 

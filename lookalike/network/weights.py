@@ -31,12 +31,12 @@ _ALTERNATIVES = (
 
 
 def check_weights(config: TrainingConfig) -> None:
-    """ConfigError if `training.weights` cannot work: a missing file or package, a URL without its checksum."""
+    """Raise ConfigError if `training.weights` names a missing file or package, or a URL without its checksum."""
     spec = config.weights
     if spec == "imagenet" and is_extension(config.backbone):
         raise ConfigError(
-            "training.weights: `imagenet` weights exist for the networks of torchvision and timm alone; for a network "
-            "of your own use `none`, which keeps the weights that its function sets, a file or a URL"
+            "training.weights: `imagenet` weights exist for the networks of torchvision and timm alone; for your "
+            "own network use `none`, which keeps the weights that its function sets, a file or a URL"
         )
     if spec in {"imagenet", "none"}:
         return
@@ -55,12 +55,13 @@ def check_weights(config: TrainingConfig) -> None:
 
 
 def load_weights(network: "nn.Module", config: TrainingConfig, backbone: Backbone) -> str:
-    """Put the tensors that `config` names into a whole network; returns a description with their digest."""
+    """Load the tensors that `config` names into a whole network; returns a description with their digest."""
     spec = config.weights
     if spec == "none":
         return "none"
     if spec == "imagenet":
-        return _load_library_weights(network, backbone)
+        load = _load_torchvision_weights if backbone.library == "torchvision" else _load_timm_weights
+        return load(network, backbone.name)
     path, description = _checkpoint_file(config)
     assign_tensors(network, read_checkpoint(path), description)
     return description
@@ -68,6 +69,7 @@ def load_weights(network: "nn.Module", config: TrainingConfig, backbone: Backbon
 
 def _checkpoint_file(config: TrainingConfig) -> tuple[Path, str]:
     """Return the checkpoint's path, its digest checked, and a description of where it came from."""
+    check_weights(config)
     spec = config.weights
     if spec.startswith(_PACKAGE_PREFIX):
         path = _package_checkpoint(spec)
@@ -117,13 +119,6 @@ def download_checkpoint(url: str, name: str, sha256_prefix: str | None) -> Path:
     except (DownloadError, OSError) as cause:
         raise _download_error(url, cause) from cause
     return path
-
-
-def _load_library_weights(network: "nn.Module", backbone: Backbone) -> str:
-    """ImageNet weights as torchvision or timm publish them, through their own download and cache."""
-    if backbone.library == "torchvision":
-        return _load_torchvision_weights(network, backbone.name)
-    return _load_timm_weights(network, backbone.name)
 
 
 def _load_torchvision_weights(network: "nn.Module", name: str) -> str:
@@ -180,7 +175,7 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
 
 
 def check_fit(network: "nn.Module", config: TrainingConfig, backbone: Backbone) -> None:
-    """ConfigError if `training.weights` cannot be put into a whole network; downloads nothing and changes nothing."""
+    """Raise ConfigError if `training.weights` does not fit a whole network; downloads and changes nothing."""
     if config.weights == "imagenet":
         if not _library_has_weights(backbone):
             raise ConfigError(f"training.weights: there are no ImageNet weights of {backbone}; {_ALTERNATIVES}")

@@ -5,9 +5,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from lookalike.errors import ArtifactError
@@ -31,20 +30,19 @@ class Garbage:
 
 
 def find_garbage(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> list[Garbage]:
-    """Everything that may be cleared away.
+    """Return everything that may be cleared away.
 
     Needed are the current build, the `keep` newest published builds, the `keep` newest experiments, and
-    what searchers answer from. What is younger than the grace period stays too. Raises ArtifactError if
-    there is no such root, or a build runs: what that has finished belongs to no record yet.
+    the builds that searchers answer from. Files younger than the grace period stay too. Raises ArtifactError if
+    there is no such root, or a build runs: no record names yet what that build has finished.
     """
-    with store.alone(), ExitStack() as locks:
-        return list(_garbage(store, _needed_folders(store, keep, locks), grace_seconds))
+    with _garbage(store, keep, grace_seconds) as garbage:
+        return garbage
 
 
 def clear(store: Store, *, keep: int, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> list[Garbage]:
-    """Remove the garbage (see `find_garbage`) and return what was removed; the rest is named in a warning."""
-    with store.alone(), ExitStack() as locks:
-        garbage = list(_garbage(store, _needed_folders(store, keep, locks), grace_seconds))
+    """Remove the garbage (see `find_garbage`) and return what was removed; what cannot be removed is logged."""
+    with _garbage(store, keep, grace_seconds) as garbage:
         removed = [item for item in garbage if _remove(item.path)]
         for folder in _key_folders(store):
             with suppress(OSError):  # Not empty: in use.
@@ -61,25 +59,29 @@ def size_bytes(path: Path) -> int:
     return 0
 
 
-def _needed_folders(store: Store, keep: int, locks: ExitStack) -> set[Path]:
-    """The folders of all builds that are kept or in use.
+@contextmanager
+def _garbage(store: Store, keep: int, grace_seconds: float) -> Iterator[list[Garbage]]:
+    """Yield the garbage; until the block ends no build starts, and no searcher opens a build that is not needed."""
+    with store.alone(), ExitStack() as locks:
+        needed = _needed_folders(store, keep, locks)
+        old = [path for path in _removable(store, needed) if _age_seconds(path) >= grace_seconds]
+        yield [Garbage(path, size_bytes(path)) for path in old]
 
-    Until `locks` is closed nobody can open one of the others: a searcher waits, and then finds it gone.
-    """
+
+def _needed_folders(store: Store, keep: int, locks: ExitStack) -> set[Path]:
+    """Return the folders of all builds that are kept or in use; `locks` takes the locks of the others."""
     events = read_events(store.root)
     current = read_current(store.root)
     kept = [*publications(events)[-keep:], *_newest_experiments(events, keep), *([current] if current else [])]
     needed = _folders(store, kept)
-
-    @cache
-    def is_in_use(build_id: str) -> bool:
-        return not locks.enter_context(store.unused(build_id))
-
     # Also of a kept build: a searcher may answer from folders that the same build had before.
     others = [
         event for event in events if event.build.is_complete(store.root) and not _folders(store, [event]) <= needed
     ]
-    return needed | _folders(store, [event for event in others if is_in_use(event.build_id)])
+    used = {
+        build_id for build_id in {event.build_id for event in others} if not locks.enter_context(store.unused(build_id))
+    }
+    return needed | _folders(store, [event for event in others if event.build_id in used])
 
 
 def _folders(store: Store, events: Sequence[Event]) -> set[Path]:
@@ -89,12 +91,6 @@ def _folders(store: Store, events: Sequence[Event]) -> set[Path]:
 def _newest_experiments(events: list[Event], keep: int) -> list[Event]:
     newest = {event.build_id: event for event in events if event.kind == "experiment"}
     return sorted(newest.values(), key=lambda event: event.sequence)[-keep:]
-
-
-def _garbage(store: Store, needed: set[Path], grace_seconds: float) -> Iterator[Garbage]:
-    for path in _removable(store, needed):
-        if _age_seconds(path) >= grace_seconds:
-            yield Garbage(path, size_bytes(path))
 
 
 def _removable(store: Store, needed: set[Path]) -> Iterator[Path]:
@@ -107,9 +103,7 @@ def _removable(store: Store, needed: set[Path]) -> Iterator[Path]:
         # Without its files it would only be reported as damage.
         yield from (path for path in folder.glob(MANIFEST) if folder not in needed_keys)
         yield from folder.glob(f"{TEMPORARY_PREFIX}*")
-    # Downloads that version 0.1.0 began; now they are temporary files like all others.
-    yield from (store.root / "downloads").glob("*.partial*")
-    for folder in (store.root, *(store.root / name for name in ("events", "builds", "downloads"))):
+    for folder in (store.root, store.root / "events", store.root / "downloads"):
         yield from folder.glob(f"{TEMPORARY_PREFIX}*")
 
 

@@ -1,6 +1,7 @@
 """Looking after the store: which builds there are, whether they are whole, and going back to one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,25 +94,34 @@ def _usable_build(store: Store, build_id: str | None) -> Event:
         )
     if chosen.kind != "published":
         raise ArtifactError(f"build {build.build_id} was refused by its gate and cannot become current")
-    folders = {step: _whole_folder(store, build, step, folder) for step, folder in build.artifacts.items()}
-    build = build.model_copy(update={"artifacts": folders})
+    build = build.model_copy(
+        update={"artifacts": {step: _newest_folder(store, build, step) for step in build.artifacts}}
+    )
     if not build.is_complete(store.root):
         raise ArtifactError(f"build {build.build_id} was cleared away and cannot become current; build it again")
-    damage = [problem for step, folder in build.artifacts.items() for problem in _damage_of(store, step, folder)]
+    damage = [problem for folder in build.artifacts.values() for problem in _damage_of(store.root / folder)]
     if damage:
         raise ArtifactError(f"build {build.build_id} is damaged ({'; '.join(damage[:3])}); it cannot become current")
     return chosen.model_copy(update={"build": build})
 
 
-def _whole_folder(store: Store, build: Build, step: str, folder: str) -> str:
-    """The folder of a stage, or the one in which it was built again to the same bytes, after damage or clearing."""
-    key_folder = (store.root / folder).parent
+def _newest_folder(store: Store, build: Build, step: str) -> str:
+    """Return the folder of a stage, or the one in which it was built again to the same bytes."""
+    folder = store.root / build.artifacts[step]
+    with suppress(ArtifactError):
+        manifest = read_manifest(folder.parent / MANIFEST)
+        if manifest["digest"] == build.digests.get(step):
+            folder = folder.with_name(manifest["attempt"])
+    return store.relative(folder)
+
+
+def _damage_of(folder: Path) -> list[str]:
+    """Return what is wrong with the files of an artifact; a folder that the manifest no longer names is trusted."""
     try:
-        manifest = read_manifest(key_folder / MANIFEST)
-    except ArtifactError:
-        return folder
-    is_same = manifest["digest"] == build.digests.get(step)
-    return store.relative(key_folder / manifest["attempt"]) if is_same else folder
+        manifest = read_manifest(folder.parent / MANIFEST)
+    except ArtifactError as error:
+        return [str(error)]
+    return damaged_files(folder, manifest["files"], deep=False) if manifest["attempt"] == folder.name else []
 
 
 def _published_before(store: Store, events: Sequence[Event]) -> Event:
@@ -129,19 +139,14 @@ def _published_before(store: Store, events: Sequence[Event]) -> Event:
 
 
 def verify(store: Store, *, deep: bool) -> list[str]:
-    """What is wrong below the root, one line each; empty when all is well.
+    """Return what is wrong below the root, one line each.
 
-    Checks every finished artifact against its manifest, that the published build is whole and its
-    stages add up, and that files of images still have the bytes that were cataloged: a sample of
-    them, and their sizes and times alone where nothing has changed. `deep` reads every byte.
+    Checks every finished artifact against its manifest, that the published build is complete and its
+    counts agree, and that a sample of the images still has the bytes that were cataloged. Artifacts are hashed only
+    where size or modification time have changed. `deep` hashes every artifact and every image.
     """
     store.check_exists()
-    problems = [
-        f"{reference.step}/{reference.key}: {problem}"
-        for reference in store.references()
-        for problem in _damage_of(store, reference.step, store.relative(reference.folder), deep=deep)
-    ]
-    problems += _unreadable_files(store)
+    problems = [*_problems_of_artifacts(store, deep), *_problems_of_events(store)]
     try:
         current = read_current(store.root)
         if current is not None:
@@ -151,26 +156,21 @@ def verify(store: Store, *, deep: bool) -> list[str]:
     return problems
 
 
-def _damage_of(store: Store, step: str, folder: str, *, deep: bool = False) -> list[str]:
-    manifest_path = (store.root / folder).parent / MANIFEST
-    try:
-        manifest = read_manifest(manifest_path)
-    except ArtifactError as error:
-        return [str(error)]
-    if manifest["attempt"] != Path(folder).name:
-        return [] if (store.root / folder).is_dir() else [f"{folder} is gone"]
-    return damaged_files(store.root / folder, manifest["files"], deep=deep)
-
-
-def _unreadable_files(store: Store) -> Iterator[str]:
-    """What is wrong with manifests and events."""
-    manifests: list[tuple[Path, Callable[[Path], object]]] = [
-        (path, read_manifest) for path in sorted(store.root.glob(f"*/*/{MANIFEST}"))
-    ]
-    events = [(path, read_event) for path in sorted(event_files(store.root))]
-    for path, read in [*manifests, *events]:
+def _problems_of_artifacts(store: Store, deep: bool) -> Iterator[str]:
+    for path in sorted(store.root.glob(f"*/*/{MANIFEST}")):
         try:
-            read(path)
+            manifest = read_manifest(path)
+        except ArtifactError as error:
+            yield str(error)
+            continue
+        for problem in damaged_files(path.parent / manifest["attempt"], manifest["files"], deep=deep):
+            yield f"{path.parent.relative_to(store.root).as_posix()}: {problem}"
+
+
+def _problems_of_events(store: Store) -> Iterator[str]:
+    for path in event_files(store.root):
+        try:
+            read_event(path)
         except ArtifactError as error:
             yield str(error)
 

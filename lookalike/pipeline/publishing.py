@@ -36,18 +36,19 @@ def publish(
     """Put a finished build to the gate, record it, make it current, and return its outcome.
 
     `started` is the `time.perf_counter()` of the build's start. The outcome is the JSON object of
-    `lookalike build --json`. Raises RefusedBuildError, with the outcome, if the gate is not met;
-    the refusal is recorded then, and what was current stays so.
+    `lookalike build --json`. If the gate is not met, records that and raises RefusedBuildError with the outcome;
+    the current build stays current.
     """
     build = _build_of(store, config, results)
     _check_counts(results)
     # Two builds that end at once take their numbers one after the other.
     with store.publishing():
-        problems = _decide(store, config, build, results)
-    outcome = _outcome(build, results, started, published=not problems)
-    if problems:
-        raise RefusedBuildError(_refusal(problems), outcome)
-    return outcome
+        before = baseline_of(read_events(store.root), build, config.evaluation.max_regression)
+        problems = gate_problems(build.metrics, config.evaluation, before, _rejects(results["download_dataset"]))
+        _refuse_for(problems, store, build, results, started)
+        if not _is_current(store, build):
+            make_current(store.root, append_event(store.root, "published", build))
+    return _outcome(build, results, started, published=True)
 
 
 def refuse_if_shrunken(store: Store, config: LookalikeConfig, started: float, dataset: StageResult) -> None:
@@ -55,11 +56,7 @@ def refuse_if_shrunken(store: Store, config: LookalikeConfig, started: float, da
     results = {"download_dataset": dataset}
     build = _build_of(store, config, results)
     with store.publishing():
-        problems = _shrinkage(store, config, dataset)
-        if not problems:
-            return
-        append_event(store.root, "refused", build, reasons=problems)
-    raise RefusedBuildError(_refusal(problems), _outcome(build, results, started, published=False))
+        _refuse_for(_shrinkage(store, config, dataset), store, build, results, started)
 
 
 def warn_if_shrunken(store: Store, config: LookalikeConfig, dataset: StageResult) -> None:
@@ -86,19 +83,14 @@ def _shrinkage(store: Store, config: LookalikeConfig, dataset: StageResult) -> l
     return shrinkage_problems(build.metrics["n_images"], config.evaluation, before, _rejects(dataset))
 
 
-def _decide(store: Store, config: LookalikeConfig, build: Build, results: Mapping[str, StageResult]) -> list[str]:
-    """Record the verdict, make the build current if the gate lets it pass, and return why not if it does not."""
-    before = baseline_of(read_events(store.root), build, config.evaluation.max_regression)
-    problems = gate_problems(build.metrics, config.evaluation, before, _rejects(results["download_dataset"]))
+def _refuse_for(
+    problems: Sequence[str], store: Store, build: Build, results: Mapping[str, StageResult], started: float
+) -> None:
+    """Record the refusal and raise RefusedBuildError if there are any problems."""
     if problems:
         append_event(store.root, "refused", build, reasons=problems)
-    elif not _is_current(store, build):
-        make_current(store.root, append_event(store.root, "published", build))
-    return problems
-
-
-def _refusal(problems: Sequence[str]) -> str:
-    return f"the quality gate was not met: {'; '.join(problems)}; nothing was published"
+        message = f"the quality gate was not met: {'; '.join(problems)}; nothing was published"
+        raise RefusedBuildError(message, _outcome(build, results, started, published=False))
 
 
 def _rejects(dataset: StageResult) -> str:

@@ -146,6 +146,10 @@ def _embedding_settings(plan: Plan) -> dict[str, Any]:
     return {**plan.config.embedding.model_dump(mode="json"), "max_failure_fraction": fraction}
 
 
+def _index_settings(plan: Plan) -> dict[str, Any]:
+    return plan.config.index.model_dump(mode="json")
+
+
 def _evaluation_settings(plan: Plan) -> dict[str, Any]:
     return plan.config.evaluation.model_dump(mode="json", exclude=set(EvaluationConfig.GATE_KEYS))
 
@@ -194,13 +198,7 @@ def _evaluate_recall(context: BuildContext) -> Mapping[str, Any]:
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage(
-            "download_dataset",
-            (),
-            ("pillow",),
-            _dataset_settings,
-            _download_dataset,
-        ),
+        Stage("download_dataset", (), ("pillow",), _dataset_settings, _download_dataset),
         Stage(
             "fine_tune",
             ("download_dataset",),
@@ -218,13 +216,7 @@ STAGES: Mapping[str, Stage] = {
             _embed_all,
             resumable=True,
         ),
-        Stage(
-            "build_lsh",
-            ("embed_all",),
-            ("numpy",),
-            lambda plan: plan.config.index.model_dump(mode="json"),
-            _build_lsh,
-        ),
+        Stage("build_lsh", ("embed_all",), ("numpy",), _index_settings, _build_lsh),
         Stage(
             "evaluate_recall",
             ("download_dataset", "fine_tune", "embed_all", "build_lsh"),

@@ -27,7 +27,7 @@ def kept_model(
         return None
     if training_settings(current["config"]["training"]) != training_settings(config.training.model_dump(mode="json")):
         return None
-    model = store.find("fine_tune", store.root / current["artifacts"]["fine_tune"])
+    model = store.find(store.root / current["artifacts"]["fine_tune"])
     if model is None or _is_outdated(model, config, current, inputs["download_dataset"]):
         return None
     logger.info("the published model is kept (training.retrain=%s; `always` trains a new one)", config.training.retrain)

@@ -1,4 +1,4 @@
-"""Writing results to a file, in the format that its ending names, and what such a file can hold."""
+"""Writing results to a file, in the format of its ending, and how many results such a file can hold."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,14 +36,10 @@ def check_room(output: Path, n_results: int, n_neighbors: int) -> None:
     ending = output.suffix.lower()
     if ending in _PAGES or n_results <= (fitting := _fitting_results(ending, n_neighbors)):
         return
-    if fitting == 0:
-        raise ConfigError(
-            f"{output.name} cannot hold {n_neighbors} neighbors; write a .html page, or give a smaller -n"
-        )
     fits_png = ending in _JPEGS and n_results <= _fitting_results(".png", n_neighbors)
     raise ConfigError(
         f"{output.name} can hold {fitting} queries of {n_neighbors} neighbors, got {n_results}; write "
-        f"{'a .png picture or ' if fits_png else ''}a .html page, or give fewer queries"
+        f"{'a .png picture or ' if fits_png else ''}a .html page, or ask for less"
     )
 
 

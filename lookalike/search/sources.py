@@ -1,4 +1,4 @@
-"""A query image, wherever it comes from: one function turns every kind of source into RGB pixels.
+"""Query images: one function turns every kind of source into RGB pixels.
 
 A source is a path, an http(s) URL, encoded bytes, a file object, a Pillow image or a NumPy array;
 `id:<image_id>` names an image of the collection, whose vector is stored.
@@ -23,7 +23,7 @@ from lookalike.images.reading import MAX_FILE_BYTES, convert_image, file_behind,
 
 
 class BinaryFile(Protocol):
-    """A file object that gives bytes."""
+    """A binary file object."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes."""
@@ -40,26 +40,26 @@ _SHOWN_SIDE = 640
 
 @dataclass(frozen=True)
 class QueryImage:
-    """A query image: its RGB pixels, and a file to show it with (the one it came from, or a small PNG)."""
+    """A query image: its RGB pixels, and an image file to show it with (the original, or a small PNG)."""
 
     pixels: Image.Image
     file: bytes
 
 
 def image_id_of(source: object) -> str | None:
-    """The image_id of an `id:...` query, or None for every other source."""
+    """Return the image_id of an `id:...` query, or None for any other source."""
     if isinstance(source, str) and source.startswith(_ID_PREFIX):
         return source.removeprefix(_ID_PREFIX)
     return None
 
 
 def name_of(source: object) -> str:
-    """How a source is named in results and messages."""
+    """Return the name of a source in results and messages."""
     return str(source) if isinstance(source, str | PathLike) else "<image>"
 
 
 def is_one_source(source: object) -> bool:
-    """Whether an object is a single image, and no collection of images."""
+    """Whether an object is a single image, not a collection of images."""
     if isinstance(source, np.ndarray):
         return source.ndim < 4
     kinds = (str, PathLike, bytes, bytearray, memoryview, Image.Image)
@@ -67,10 +67,10 @@ def is_one_source(source: object) -> bool:
 
 
 def read_query(source: ImageSource, config: QueryConfig, *, target_size: int, max_pixels: int) -> QueryImage:
-    """The RGB pixels of a source, read as the images of a collection are: see `open_image` for the sizes.
+    """Return the RGB pixels of a source, read as the images of a collection are: see `open_image` for the sizes.
 
-    A file gives the same pixels as path, URL, bytes and file object, and as Pillow image that is not
-    decoded yet. Of a decoded one, and of an array, the pixels are taken as they are; see `_from_array`.
+    A file gives the same pixels whether it is given as path, URL, bytes, file object, or Pillow image that is not
+    decoded yet. The pixels of a decoded one and of an array are used as they are; see `_from_array`.
 
     Raises DownloadError for a URL that cannot be fetched, and ImageError for anything else that is wrong.
     """
@@ -96,7 +96,7 @@ def _as_pillow(source: ImageSource) -> Image.Image | None:
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
-    """A Pillow image of an array (height, width), or with a last axis of 1 (grey), 3 (RGB) or 4 (RGBA) channels."""
+    """Return a Pillow image of an array (height, width[, channels]) with 1 (grey), 3 (RGB) or 4 (RGBA) channels."""
     has_shape = (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))) and array.size > 0
     values = array
     if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
@@ -111,7 +111,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _read_file(source: Any, config: QueryConfig) -> bytes:
-    """The encoded bytes of a path, a URL, bytes or a file object."""
+    """Return the encoded bytes of a path, a URL, bytes or a file object."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str) and _URL_SCHEME.match(source):

@@ -92,13 +92,12 @@ class Store:
         # Once and for all: neither a change of the working folder nor of a link leads elsewhere half-way.
         self.root = Path(os.path.realpath(user_path(root)))
 
-    def check(self, spec: StepSpec, *, deep: bool = False) -> ArtifactReference | None:
-        """The artifact of `spec`, or None if it is missing, incomplete or damaged.
+    def check(self, spec: StepSpec) -> ArtifactReference | None:
+        """Return the artifact of `spec`, or None if it is missing, incomplete or damaged.
 
-        Trusts a file whose size and modification time are those of the manifest, and hashes one
-        whose time differs; `deep` hashes every file.
+        A file is hashed only if its modification time is not that of the manifest.
         """
-        manifest_path = self._step_folder(spec.step, spec.key) / MANIFEST
+        manifest_path = self.root / spec.step / spec.key / MANIFEST
         if not manifest_path.is_file():
             return None
         try:
@@ -107,7 +106,7 @@ class Store:
             logger.warning("%s; building it again", error)
             return None
         reference = self._reference(manifest)
-        damage = damaged_files(reference.folder, manifest["files"], deep=deep)
+        damage = damaged_files(reference.folder, manifest["files"], deep=False)
         if damage:
             logger.warning("%s is damaged (%s); building it again", reference.step, "; ".join(damage[:3]))
             return None
@@ -134,23 +133,20 @@ class Store:
 
     def finished_folders(self, step: str, code_version: str) -> list[Path]:
         """Return the folders of all artifacts that a version of a step's code has finished; they may be damaged."""
-        return [
-            self._reference(manifest).folder
-            for manifest in self._manifests(step)
-            if manifest["spec"]["code_version"] == code_version
-        ]
+        found = []
+        for path in sorted(self.root.glob(f"{step}/*/{MANIFEST}")):
+            with suppress(ArtifactError):
+                manifest = read_manifest(path)
+                if manifest["spec"]["code_version"] == code_version:
+                    found.append(path.parent / manifest["attempt"])
+        return found
 
-    def references(self) -> list[ArtifactReference]:
-        """All finished artifacts of all steps; those whose manifest is unreadable are passed over."""
-        return [self._reference(manifest) for manifest in self._manifests()]
-
-    def find(self, step: str, folder: Path) -> ArtifactReference | None:
-        """Return the finished artifact of a step whose files are in `folder`, if they are all there and undamaged."""
+    def find(self, folder: Path) -> ArtifactReference | None:
+        """Return the finished artifact whose files are in `folder`, or None if it is missing or damaged."""
         with suppress(ArtifactError):
             manifest = read_manifest(folder.parent / MANIFEST)
-            reference = self._reference(manifest)
-            if (reference.step, reference.folder) == (step, folder):
-                return None if damaged_files(folder, manifest["files"], deep=False) else reference
+            if manifest["attempt"] == folder.name and not damaged_files(folder, manifest["files"], deep=False):
+                return self._reference(manifest)
         return None
 
     def building(self) -> AbstractContextManager[None]:
@@ -203,7 +199,7 @@ class Store:
     def _build(
         self, spec: StepSpec, build: BuildFunction, *, resumable: bool, timed_files: Collection[str]
     ) -> ArtifactReference:
-        step_folder = self._step_folder(spec.step, spec.key)
+        step_folder = self.root / spec.step / spec.key
         partial = step_folder / PARTIAL
         _prepare(partial, resumable=resumable)
         started = time.perf_counter()
@@ -220,24 +216,16 @@ class Store:
         write_json_atomic(step_folder / MANIFEST, manifest)
         return self._reference(manifest)
 
-    def _manifests(self, step: str = "*") -> Iterator[dict[str, Any]]:
-        for path in sorted(self.root.glob(f"{step}/*/{MANIFEST}")):
-            with suppress(ArtifactError):
-                yield read_manifest(path)
-
     def _reference(self, manifest: Mapping[str, Any]) -> ArtifactReference:
         step, key = manifest["spec"]["step"], manifest["key"]
         return ArtifactReference(
             step=step,
             key=key,
             digest=manifest["digest"],
-            folder=self._step_folder(step, key) / manifest["attempt"],
+            folder=self.root / step / key / manifest["attempt"],
             summary=manifest["summary"],
             seconds=manifest["seconds"],
         )
-
-    def _step_folder(self, step: str, key: str) -> Path:
-        return self.root / step / key
 
 
 def _lock_of(build_id: str) -> str:

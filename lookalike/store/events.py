@@ -1,11 +1,10 @@
 """What happened to the builds of a root: published, refused, made current again, tried as an experiment.
 
     events/<sequence>-<kind>-<build_id>.json   one file per event, written once and never changed
-    current.json                               a copy of the publication that queries answer from
-    builds/<build_id>.json                     records of version 0.1.0: read, never written
+    current.json                               the record of the published build, which queries answer from
 
 What is true of a build follows from its events, so a refusal takes no publication back. Events are numbered,
-because a clock can go backwards. Whoever writes one holds the lock `publish`.
+because a clock can go backwards. Events are written within `Store.publishing`.
 """
 
 import logging
@@ -135,12 +134,12 @@ def read_current(root: Path) -> Event | None:
 
 
 def event_files(root: Path) -> list[Path]:
-    """The files of all events, in no order; they may be damaged."""
-    return [*(root / "events").glob("*.json"), *(root / "builds").glob("*.json")]
+    """Return the files of all events in order; they may be damaged."""
+    return sorted((root / "events").glob("*.json"))
 
 
 def read_event(path: Path) -> Event:
-    """An event, or a bare record as an event; raises ArtifactError if the file is unreadable or neither."""
+    """Return the event in a file, or the publication in `current.json`; ArtifactError if it is damaged or neither."""
     content = read_json(path, ArtifactError)
     try:
         return Event.model_validate(_as_event(content))
@@ -181,11 +180,7 @@ def _recorded_events(root: Path) -> list[Event]:
 
 
 def _unrecorded_publication(root: Path, recorded: Sequence[Event]) -> list[Event]:
-    """The current publication, if no event tells of it.
-
-    In version 0.1.0 a refusal replaced the record of the same, published build; and somebody may have
-    removed the events.
-    """
+    """Return the current publication if no event tells of it: version 0.1.0 wrote no events, and they may be lost."""
     try:
         current = read_current(root)
     except ArtifactError:
@@ -213,9 +208,8 @@ def _write(root: Path, event: Event) -> None:
 
 
 def _as_event(content: Any) -> Any:
-    """`current.json` and the records of version 0.1.0 hold a bare build, with its number and its verdict."""
+    """Return the content of an event; `current.json` holds the bare record of a build, with its number."""
     if not isinstance(content, dict) or "build_id" not in content:
         return content
     build = {name: value for name, value in content.items() if name not in ("published", "sequence")}
-    kind = "published" if content.get("published") else "refused"
-    return {"kind": kind, "sequence": content.get("sequence"), "at": content.get("created_at"), "build": build}
+    return {"kind": "published", "sequence": content.get("sequence"), "at": content.get("created_at"), "build": build}

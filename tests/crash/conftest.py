@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lookalike.store.artifacts import Store
+from lookalike.store.manifests import read_manifest
 from tests.servers import LocalServer, content
 from tests.tiny_build import answer_of
 from tests.tiny_model import make_images
@@ -147,9 +147,6 @@ def manifests(root: Path) -> dict[str, bytes]:
 
 def leftovers(root: Path) -> list[str]:
     """What only a killed build can have left: temporary files, work in progress, folders that no manifest names."""
-    named = {reference.folder for reference in Store(root).references()}
+    named = {path.parent / read_manifest(path)["attempt"] for path in root.glob("*/*/manifest.json")}
     attempts = {path for path in root.glob("*/*/attempt-*") if path not in named}
-    return sorted(
-        str(path.relative_to(root))
-        for path in {*attempts, *root.rglob(".tmp-*"), *root.glob("*/*/partial"), *root.rglob("*.partial*")}
-    )
+    return sorted(str(path.relative_to(root)) for path in {*attempts, *root.rglob(".tmp-*"), *root.glob("*/*/partial")})

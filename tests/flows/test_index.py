@@ -48,7 +48,7 @@ def indexed(prefect_server, tmp_path_factory):
 
 def embedded(root: Path) -> int:
     store = Store(root)
-    return store.find("embed_all", root / store.read_current()["artifacts"]["embed_all"]).summary["embedded"]
+    return store.find(root / store.read_current()["artifacts"]["embed_all"]).summary["embedded"]
 
 
 def test_a_flat_folder_is_published_and_can_be_asked(indexed):

@@ -16,9 +16,9 @@ from lookalike.store.events import append_event, find_build, make_current, read_
 from lookalike.store.manifests import MANIFEST, read_manifest
 from tests.staged import config_of, staged
 
-# Written by version 0.1.0: one build, then a second one, then a refusal of the second one for a higher threshold.
+# Written by version 0.1.0, which had no events.
 EARLIER_ROOT = Path(__file__).parents[1] / "data" / "earlier_root"
-FIRST, SECOND = "d77f52cab841", "285850a1e7c2"
+EARLIER_BUILD = "285850a1e7c2"
 
 
 @pytest.fixture
@@ -183,37 +183,27 @@ def earlier(tmp_path) -> Store:
     return Store(Path(shutil.copytree(EARLIER_ROOT, tmp_path / "artifacts")))
 
 
-def test_an_earlier_root_is_read_although_a_refusal_replaced_a_record(earlier):
-    assert [(event.kind, event.build_id) for event in read_events(earlier.root)] == [
-        ("published", FIRST),
-        ("published", SECOND),
-        ("refused", SECOND),
-    ]
-    builds = list_builds(earlier)
-    assert [(build["build_id"], build["published"], build["is_current"]) for build in builds] == [
-        (FIRST, True, False),
-        (SECOND, True, True),
-    ]
-    assert describe_builds(builds).count("cleared away") == 2
-    assert find_status(earlier, None)["published"]["build_id"] == SECOND
-    assert "refused since" in describe_status(find_status(earlier, None))
-    with pytest.raises(ArtifactError, match="was cleared away"):
+def test_the_published_build_of_an_earlier_root_is_read(earlier):
+    assert [(event.kind, event.build_id) for event in read_events(earlier.root)] == [("published", EARLIER_BUILD)]
+    (row,) = list_builds(earlier)
+    assert (row["build_id"], row["published"], row["is_current"]) == (EARLIER_BUILD, True, True)
+    assert describe_builds([row]).count("cleared away") == 1
+    assert find_status(earlier, None)["published"]["build_id"] == EARLIER_BUILD
+    with pytest.raises(ArtifactError, match="no build was published before the current one"):
         roll_back(earlier, None)
 
 
 def test_the_first_event_keeps_what_an_earlier_root_says_of_its_current_build(earlier):
-    published(earlier, 7)
-    assert {build["build_id"]: build["published"] for build in list_builds(earlier)}[SECOND]
-    assert [event.sequence for event in read_events(earlier.root)] == [1, 2, 3, 4]
+    number = read_current(earlier.root).sequence
+    third = published(earlier, 7)
+    assert [(event.build_id, event.sequence) for event in read_events(earlier.root)] == [
+        (EARLIER_BUILD, number),
+        (third, number + 1),
+    ]
 
 
 def as_earlier_version(store: Store) -> None:
-    """The root as version 0.1.0 would have left it: one record per build, the last verdict counts."""
-    for event in read_events(store.root):
-        record = event.build.model_dump() | {"published": event.kind == "published", "sequence": event.sequence}
-        del record["collection"]
-        (store.root / "builds").mkdir(exist_ok=True)
-        (store.root / "builds" / f"{event.build_id}.json").write_text(json.dumps(record))
+    """The root as version 0.1.0 would have left it."""
     current = json.loads((store.root / "current.json").read_text())
     del current["collection"]
     (store.root / "current.json").write_text(json.dumps(current))
@@ -221,15 +211,13 @@ def as_earlier_version(store: Store) -> None:
 
 
 def test_an_earlier_root_goes_on(store):
-    first, second = published(store, 1), published(store, 2)
-    refused(store, 2)
+    second = published(store, 2)
     as_earlier_version(store)
     assert clear(store, keep=2, grace_seconds=0) == []
-    assert roll_back(store, None).build_id == first
-    assert roll_back(store, second).build_id == second
     third = published(store, 3)
-    assert [build["build_id"] for build in list_builds(store)] == [first, second, third]
+    assert [build["build_id"] for build in list_builds(store)] == [second, third]
     assert all(build["published"] and build["is_complete"] for build in list_builds(store))
+    assert roll_back(store, None).build_id == second
 
 
 # Damage.
@@ -243,7 +231,7 @@ json_values = st.recursive(
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> dict:
-    """The content of an event, of current.json, of an earlier record, and of a manifest, with their readers."""
+    """The content of an event, of current.json, and of a manifest, with their readers."""
     store = Store(tmp_path_factory.mktemp("examples"))
     published(store)
     (event,) = (store.root / "events").glob("*.json")
@@ -251,7 +239,6 @@ def examples(tmp_path_factory) -> dict:
     files = {
         event: read_event,
         store.root / "current.json": read_event,
-        EARLIER_ROOT / "builds" / f"{FIRST}.json": read_event,
         manifest: read_manifest,
     }
     return {path.name: (json.loads(path.read_text()), read) for path, read in files.items()}

@@ -230,7 +230,7 @@ def leave_behind(store: Store, age_seconds: float) -> list[Path]:
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"x" * 100)
-    files = [store.root / ".tmp-one", store.root / "builds" / ".tmp-two", store.root / "downloads" / "a.partial.json"]
+    files = [store.root / ".tmp-one", store.root / "events" / ".tmp-two", store.root / "downloads" / ".tmp-three"]
     for file in files:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"half")
