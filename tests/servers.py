@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
+        # Else a client that is redirected may send its next request on a connection that is about to close.
+        self.send_header("Connection", "close")
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:

@@ -1,7 +1,7 @@
-"""The configuration table of docs/configuration.md, generated from the models.
+"""The configuration table of docs/configuration.md, made from the models so that the two cannot differ.
 
-`python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a
-test compares the two.
+`python -m lookalike.config.table docs/configuration.md` puts the table between the file's two markers; a test
+checks that the file has the present table.
 """
 
 import re
