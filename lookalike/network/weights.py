@@ -1,6 +1,6 @@
 """Initial tensors of a network: from its library, from an installed package, a file, a URL, or none at all.
 
-The specification is `training.weights`; docs/configuration.md lists the forms. Checkpoints are read by safetensors or by
+The specification is `training.weights`; see docs/configuration.md. Checkpoints are read by safetensors or by
 `torch.load(weights_only=True)`, which runs no code from the file.
 """
 
