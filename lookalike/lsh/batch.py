@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from lookalike.lsh.base import Float32Array, Neighbors
+from numpy.typing import NDArray
+
+from lookalike.lsh.base import Neighbors
 from lookalike.lsh.kernels import runner
 from lookalike.threads import ordered_map
 
@@ -12,7 +15,7 @@ _TRIAL_QUERIES = 8
 
 
 def answer_batch(
-    queries: Float32Array, answer: Callable[[Float32Array], Neighbors], warm_up: Callable[[], None], threads: int
+    queries: NDArray[Any], answer: Callable[[Any], Neighbors], warm_up: Callable[[], None], threads: int
 ) -> list[Neighbors]:
     """The answer to each row of `queries`, in `threads` threads once the kernels are loaded.
 

@@ -5,12 +5,14 @@ compaction. Removed rows stay, marked, until the next compaction.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Int64Array
+from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, nearest_first
+from lookalike.lsh.copies import FirstCopies, first_copies, first_copies_with_more
 from lookalike.lsh.hyperplanes import Hyperplanes, Keys, Sketches, hash_rows, table_keys
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.tables import Tables, build_tables
@@ -50,11 +52,12 @@ class Segment:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Content:
     """An index at one moment: how rows are compared and hashed, and the rows, in two segments.
 
-    `ids` are those of all rows; `alive` says which rows were not removed (None: all).
+    `ids` are those of all rows; `alive` says which rows were not removed (None: all). `copies` gives for each row
+    the first row that is equal to it (None: all rows differ); queries look only at first rows.
     """
 
     space: VectorSpace
@@ -63,6 +66,7 @@ class Content:
     tail: Segment
     ids: Int64Array
     alive: Alive | None = None
+    copies: FirstCopies | None = None
 
     @property
     def segments(self) -> tuple[Segment, Segment]:
@@ -72,14 +76,69 @@ class Content:
     def __len__(self) -> int:
         return len(self.ids) if self.alive is None else int(np.count_nonzero(self.alive))
 
+    def living_rows(self) -> Int64Array:
+        """The rows that were not removed, ascending."""
+        return np.arange(len(self.ids)) if self.alive is None else np.flatnonzero(self.alive)
+
     def living_ids(self) -> Int64Array:
         """The ids of the rows that were not removed."""
         return self.ids if self.alive is None else self.ids[self.alive]
 
+    def stored_copies(self) -> dict[str, FirstCopies]:
+        """`copies` by name, if there are any."""
+        return {} if self.copies is None else {"copies": self.copies}
+
+    @cached_property
+    def searched(self) -> Alive | None:
+        """The rows that queries look at: of equal rows the first, if one of them lives; None: all rows."""
+        if self.copies is None:
+            return self.alive
+        searched = np.zeros(len(self.ids), np.bool_)
+        searched[self.copies[self.living_rows()]] = True
+        return searched
+
+    @cached_property
+    def n_searched(self) -> int:
+        """Number of living rows, equal ones counted once."""
+        return len(self.ids) if self.searched is None else int(np.count_nonzero(self.searched))
+
+    @cached_property
+    def _copied(self) -> tuple[Int64Array, Int64Array]:
+        """First rows, ascending, of the living rows that are in a group of equal ones, and their ids, ascending."""
+        assert self.copies is not None
+        rows = self.living_rows()
+        rows = rows[np.bincount(self.copies)[self.copies[rows]] > 1]
+        order = np.lexsort((self.ids[rows], self.copies[rows]))
+        return self.copies[rows][order].astype(np.int64), self.ids[rows][order]
+
+    def ids_of_copies(self, rows: Int64Array, most: int | None = None) -> tuple[Int64Array, Int64Array]:
+        """For first rows (m,), the living ids of all rows equal to them, and for each the position of its row.
+
+        Of each group come at most the `most` lowest ids.
+        """
+        if self.copies is None:
+            return self.ids[rows], np.arange(len(rows))
+        firsts, ids = self._copied
+        begins, ends = np.searchsorted(firsts, rows, "left"), np.searchsorted(firsts, rows, "right")
+        alone = np.flatnonzero(begins == ends)
+        sizes = ends - begins if most is None else np.minimum(ends - begins, most)
+        positions = np.repeat(np.arange(len(rows)), sizes)
+        offsets = np.arange(len(positions)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        found = ids[begins[positions] + offsets]
+        return np.concatenate([found, self.ids[rows[alone]]]), np.concatenate([positions, alone])
+
+    def answer(self, rows: Int64Array, distances: Float32Array, k: int, candidates: int) -> Neighbors:
+        """The k nearest of first rows (m,) at these distances, and of the rows equal to them."""
+        ids, positions = self.ids_of_copies(rows, k)
+        return nearest_first(ids, distances[positions], k, max(candidates, min(k, len(ids))))
+
 
 def new_content(vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
     """Content of checked vectors and ids; the vectors are referred to, not copied."""
-    return content_of_segment(_new_segment(vectors, space, planes), ids, space, planes)
+    scales = space.row_scales(vectors)
+    copies = first_copies(vectors, scales)
+    segment = _hashed_segment(vectors, scales, copies, space, planes)
+    return content_of_segment(segment, ids, space, planes, copies)
 
 
 def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
@@ -88,10 +147,14 @@ def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
     return Segment(vectors, scales, np.empty((n_rows, 0), np.uint64), build_tables(np.empty((0, n_rows), np.uint32), 0))
 
 
-def content_of_segment(segment: Segment, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
+def content_of_segment(
+    segment: Segment, ids: Int64Array, space: VectorSpace, planes: Hyperplanes, copies: FirstCopies | None = None
+) -> Content:
     """Content of one segment."""
-    no_rows = _new_segment(np.empty((0, space.dim), np.float32), space, planes)
-    return Content(space, planes, segment, no_rows, ids)
+    no_vectors, no_scales = np.empty((0, space.dim), np.float32), np.empty(0, np.float32)
+    return Content(
+        space, planes, segment, _hashed_segment(no_vectors, no_scales, None, space, planes), ids, copies=copies
+    )
 
 
 def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Content:
@@ -100,16 +163,20 @@ def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Conte
     if present.any():
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
     planes, tail = content.planes, content.tail
+    scales = content.space.row_scales(vectors)
     keys, sketches = hash_rows(vectors, content.space.mean, planes)
     old_keys = keys_of_sketches(tail.sketches, planes)
     longer = Segment(
         np.concatenate([tail.vectors, vectors]),
-        np.concatenate([tail.scales, content.space.row_scales(vectors)]),
+        np.concatenate([tail.scales, scales]),
         np.concatenate([tail.sketches, sketches]),
         build_tables(np.concatenate([old_keys, keys], axis=1), planes.n_bits),
     )
+    known = [(segment.vectors, segment.scales) for segment in content.segments]
+    copies = first_copies_with_more(content.copies, known, vectors, scales)
     alive = None if content.alive is None else np.concatenate([content.alive, np.ones(len(ids), np.bool_)])
-    return _tidied(replace(content, tail=longer, ids=np.concatenate([content.ids, ids]), alive=alive))
+    ids = np.concatenate([content.ids, ids])
+    return _tidied(replace(content, tail=longer, ids=ids, alive=alive, copies=copies))
 
 
 def without_rows(content: Content, ids: Int64Array) -> Content:
@@ -122,7 +189,7 @@ def without_rows(content: Content, ids: Int64Array) -> Content:
 
 def rows_of_ids(content: Content, ids: Int64Array) -> Int64Array:
     """The row of each id; raises ValueError for one that is not there."""
-    rows = np.arange(len(content.ids)) if content.alive is None else np.flatnonzero(content.alive)
+    rows = content.living_rows()
     living = content.ids[rows]
     order = np.argsort(living, kind="stable")
     places = np.searchsorted(living, ids, sorter=order)
@@ -139,16 +206,21 @@ def compacted(content: Content) -> Content:
     if content.alive is None and len(content.tail) == 0:
         return content
     main, tail = content.segments
-    kept = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive
-    in_main, in_tail = kept[: len(main)], kept[len(main) :]
+    kept = content.living_rows()
+    in_main, in_tail = kept[kept < len(main)], kept[kept >= len(main)] - len(main)
+    vectors = np.concatenate([main.vectors[in_main], tail.vectors[in_tail]])
+    scales = np.concatenate([main.scales[in_main], tail.scales[in_tail]])
     sketches = np.concatenate([main.sketches[in_main], tail.sketches[in_tail]])
-    segment = Segment(
-        np.concatenate([main.vectors[in_main], tail.vectors[in_tail]]),
-        np.concatenate([main.scales[in_main], tail.scales[in_tail]]),
-        sketches,
-        build_tables(keys_of_sketches(sketches, content.planes), content.planes.n_bits),
-    )
-    return content_of_segment(segment, content.ids[kept], content.space, content.planes)
+    copies = None if content.copies is None else _renumbered(content.copies[kept])
+    tables = _tables_of_first_rows(keys_of_sketches(sketches, content.planes), copies, content.planes)
+    segment = Segment(vectors, scales, sketches, tables)
+    return content_of_segment(segment, content.ids[kept], content.space, content.planes, copies)
+
+
+def _renumbered(copies: FirstCopies) -> FirstCopies | None:
+    """First rows in place of names of groups; None if all groups have one row."""
+    _, firsts, groups = np.unique(copies, return_index=True, return_inverse=True)
+    return None if len(firsts) == len(copies) else firsts[groups].astype(np.int32)
 
 
 def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
@@ -163,9 +235,26 @@ def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
     return keys
 
 
-def _new_segment(vectors: Float32Array, space: VectorSpace, planes: Hyperplanes) -> Segment:
-    keys, sketches = hash_rows(vectors, space.mean, planes)
-    return Segment(vectors, space.row_scales(vectors), sketches, build_tables(keys, planes.n_bits))
+def _hashed_segment(
+    vectors: Float32Array, scales: Float32Array, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
+) -> Segment:
+    """A segment whose equal rows are hashed once."""
+    if copies is None:
+        keys, sketches = hash_rows(vectors, space.mean, planes)
+    else:
+        firsts, groups = np.unique(copies, return_inverse=True)
+        keys, sketches = hash_rows(vectors[firsts], space.mean, planes)
+        keys, sketches = keys[:, groups], sketches[groups]
+    return Segment(vectors, scales, sketches, _tables_of_first_rows(keys, copies, planes))
+
+
+def _tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:
+    """Tables of the rows with the given keys (n_tables, n), of equal rows only the first."""
+    if copies is None:
+        return build_tables(keys, planes.n_bits)
+    firsts = np.flatnonzero(copies == np.arange(len(copies)))
+    tables = build_tables(keys[:, firsts], planes.n_bits)
+    return replace(tables, rows=firsts.astype(np.int32)[tables.rows])
 
 
 def _tidied(content: Content) -> Content:

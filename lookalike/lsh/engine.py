@@ -10,6 +10,7 @@ A query has four steps:
 If the buckets hold too few rows, more buckets are probed, and in the end all rows are scanned.
 """
 
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lookalike.limits import MAX_PROBES
 from lookalike.lsh import steps
-from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors
+from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors, nearest_first
 from lookalike.lsh.batch import answer_batch
 from lookalike.lsh.checks import (
+    checked_choice,
     checked_ids,
     checked_int,
     checked_mean,
@@ -47,6 +49,7 @@ from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
 
 Probes = int | Literal["hamming"]
+Plan = Literal["probe", "scan"]
 
 DEFAULT_PROBES = 8
 DEFAULT_RERANK = 256
@@ -62,12 +65,13 @@ class HyperplaneLSH(VectorIndex):
 
     engine = "lookalike"
 
-    def __init__(self, content: Content, *, probes: int, rerank: int, seed: int) -> None:
+    def __init__(self, content: Content, *, probes: int, rerank: int, seed: int, plan: Plan = "probe") -> None:
         super().__init__(content)
         self._kernel_runner: runner.KernelRunner | None = None
         self.probes = probes
         self.rerank = rerank
         self.seed = seed
+        self.plan = plan
 
     @classmethod
     def build(
@@ -84,6 +88,7 @@ class HyperplaneLSH(VectorIndex):
         probes: int = DEFAULT_PROBES,
         rerank: int = DEFAULT_RERANK,
         sketch_bits: int | None = None,
+        plan: Plan = "probe",
         hyperplanes: ArrayLike | None = None,
     ) -> Self:
         """An index over `vectors` (n, dim), which are referred to, not copied, if they are C-ordered float32.
@@ -100,6 +105,7 @@ class HyperplaneLSH(VectorIndex):
             probes: buckets probed per table, on average.
             rerank: at least this many candidates are ranked exactly; more for k above 64.
             sketch_bits: bits of the filter's sketches, by default 256 or as many as the tables need.
+            plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
             hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones.
 
         Raises:
@@ -109,11 +115,12 @@ class HyperplaneLSH(VectorIndex):
         row_ids = checked_ids(ids, len(rows))
         probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1)
         seed = checked_int("seed", seed, 0)
+        checked_choice("plan", plan, Plan)
         planes = checked_hyperplanes(hyperplanes, rows.shape[1], n_tables, n_bits, sketch_bits, seed)
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
         space = VectorSpace(checked_metric(metric), centre)
         content = new_content(rows, row_ids, space, planes)
-        return cls(content, probes=probes, rerank=rerank, seed=seed)
+        return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
     def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
@@ -147,7 +154,7 @@ class HyperplaneLSH(VectorIndex):
         """
         query, content = checked_query(vector, self.dim), self._content
         tables, keys, _ = self._probe(content, content.space.prepare(query), probes)
-        return np.sort(content.ids[steps.rows_in_buckets(content, tables, keys)])
+        return np.sort(content.ids_of_copies(steps.rows_in_buckets(content, tables, keys))[0])
 
     def rank(self, vector: ArrayLike, ids: ArrayLike, k: int) -> Neighbors:
         """The min(k, n) nearest of the vectors with the given ids (n,), whatever buckets they are in."""
@@ -155,7 +162,8 @@ class HyperplaneLSH(VectorIndex):
         wanted = checked_ids(ids, np.size(np.asarray(ids)))
         content = self._content
         rows = np.sort(rows_of_ids(content, wanted))
-        return steps.rank_rows(content, rows, content.space.prepare(query), k)
+        near, distances = steps.rank_rows(content, rows, content.space.prepare(query), k)
+        return nearest_first(content.ids[near], distances, k, len(rows))
 
     def add(self, vectors: ArrayLike, ids: ArrayLike) -> None:
         """Add vectors (n, dim) under new ids (n,); answers then equal those of a new index with the same mean.
@@ -209,20 +217,35 @@ class HyperplaneLSH(VectorIndex):
         planes = self._content.planes
         return planes.normals[: planes.n_keyed].reshape(planes.n_tables, planes.n_bits, -1)
 
-    def _options(self) -> dict[str, int]:
-        return {"probes": self.probes, "rerank": self.rerank, "seed": self.seed}
+    def _options(self) -> dict[str, Any]:
+        return {"probes": self.probes, "rerank": self.rerank, "seed": self.seed, "plan": self.plan}
 
     def _checked_probes(self, probes: int | None) -> int:
         return self.probes if probes is None else checked_int("probes", probes, 1, MAX_PROBES)
 
+    def query_without_themselves(self, rows: Int64Array, k: int) -> list[Neighbors]:
+        """For each of some rows, by number, the answer of `query` if the index did not hold it; by the buckets."""
+        content = self._content
+
+        def answer(row: int) -> Neighbors:
+            alive = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive.copy()
+            alive[row] = False
+            return self._probing_query(replace(content, alive=alive), content.main.vectors[row], k, self.probes)
+
+        return answer_batch(rows, answer, self.warm_up, available_cores())
+
     def _query(self, query: Float32Array, k: int, probes: int) -> Neighbors:
         content = self._content
-        if not steps.needs_scan(k, len(content)):
-            run = self._query_kernels if runner.kernels_are_loaded() else self._query_numpy
-            for factor in MORE_PROBES:
-                answer = run(content, query, k, factor * probes)
-                if answer is not None:
-                    return answer
+        if self.plan == "scan" or steps.needs_scan(k, content.n_searched):
+            return steps.scan(content, content.space.prepare(query), k)
+        return self._probing_query(content, query, k, probes)
+
+    def _probing_query(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors:
+        run = self._query_kernels if runner.kernels_are_loaded() else self._query_numpy
+        for factor in MORE_PROBES:
+            answer = run(content, query, k, factor * probes)
+            if answer is not None:
+                return answer
         return steps.scan(content, content.space.prepare(query), k)
 
     def _query_kernels(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
@@ -238,7 +261,7 @@ class HyperplaneLSH(VectorIndex):
         if len(rows) < steps.level_of(k):
             return None
         kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
-        return steps.rank_rows(content, kept, prepared, k)
+        return content.answer(*steps.rank_rows(content, kept, prepared, k), k, len(kept))
 
     def _probe(self, content: Content, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
         """Tables and keys of the buckets to probe, and the query's sketch."""
@@ -266,6 +289,7 @@ class HyperplaneLSH(VectorIndex):
             "table_keys": tables.keys,
             "table_offsets": tables.table_offsets,
             "normals": content.planes.normals,
+            **content.stored_copies(),
         }
         return content, {"n_bits": self.n_bits, "n_tables": self.n_tables, **self._options()}, arrays
 
@@ -274,5 +298,6 @@ class HyperplaneLSH(VectorIndex):
         planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
         segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
-        content = content_of_segment(segment, arrays["ids"], space, planes)
-        return cls(content, **{name: parameters[name] for name in ("probes", "rerank", "seed")})
+        content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))
+        options = {name: parameters[name] for name in ("probes", "rerank", "seed", "plan") if name in parameters}
+        return cls(content, **options)

@@ -5,7 +5,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lookalike.lsh.base import Metric, Neighbors, nearest_first, no_neighbors
+from lookalike.lsh import steps
+from lookalike.lsh.base import Metric, Neighbors
 from lookalike.lsh.checks import checked_ids, checked_int, checked_mean, checked_metric, checked_vectors
 from lookalike.lsh.content import Content, content_of_segment, new_content, unhashed_segment
 from lookalike.lsh.hyperplanes import no_hyperplanes
@@ -45,43 +46,37 @@ class ExactIndex(VectorIndex):
     def query_batch(self, vectors: ArrayLike, k: int) -> list[Neighbors]:
         """The answer of `query` for each row of `vectors` (n_queries, dim), by matrix products of blocks."""
         queries, k = checked_vectors(vectors, self.dim, "queries"), checked_int("k", k, 1)
-        answers: list[Neighbors] = []
+        content, answers = self._content, []
         for start in range(0, len(queries), _QUERIES_PER_PRODUCT):
-            block = queries[start : start + _QUERIES_PER_PRODUCT]
-            answers += self._query_block([self._content.space.prepare(query) for query in block], k)
+            prepared = [content.space.prepare(query) for query in queries[start : start + _QUERIES_PER_PRODUCT]]
+            answers += self._query_block(content, prepared, k)
         return answers
 
-    def _query_block(self, queries: list[PreparedQuery], k: int) -> list[Neighbors]:
-        main = self._content.main
+    def _query_block(self, content: Content, queries: list[PreparedQuery], k: int) -> list[Neighbors]:
         directions = np.stack([query.fast_direction for query in queries])
         found: list[list[tuple[Any, Any, Any]]] = [[] for _ in queries]
         limits = np.full(len(queries), np.inf, np.float32)
-        for start in range(0, len(self), _ROWS_PER_PRODUCT):
-            some = slice(start, start + _ROWS_PER_PRODUCT)
-            products = directions @ main.vectors[some].T
+        for block in steps.searched_blocks(content, _ROWS_PER_PRODUCT):
+            products = directions @ block.vectors.T
             for number, query in enumerate(queries):
-                ranks, bounds = self._content.space.approximate(products[number], main.scales[some], query)
+                ranks, bounds = block.approximate(content, products[number], query)
                 near = np.flatnonzero(ranks - bounds <= limits[number])
                 near = near[shortlist(ranks[near], bounds[near], k)]
-                found[number].append((near + start, ranks[near], bounds[near]))
+                found[number].append((block.rows[near], ranks[near], bounds[near]))
                 if len(near) >= k:
                     highest = np.partition(ranks[near] + bounds[near], k - 1)[k - 1]
                     limits[number] = min(limits[number], highest)
-        return [self._best(query, parts, k) for query, parts in zip(queries, found, strict=True)]
-
-    def _best(self, query: PreparedQuery, parts: list[tuple[Any, Any, Any]], k: int) -> Neighbors:
-        if not parts:
-            return no_neighbors()
-        rows, ranks, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        near = rows[shortlist(ranks, bounds, k)]
-        content = self._content
-        distances = content.space.distances(content.main.vectors[near], query)
-        return nearest_first(content.ids[near], distances, k, len(self))
+        # A zero vector is as near to all others: there is no short list.
+        return [
+            steps.scan(content, query, k) if query.is_zero else steps.nearest_of_parts(content, parts, query, k)
+            for query, parts in zip(queries, found, strict=True)
+        ]
 
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
-        return self._content, {}, {"scales": self._content.main.scales}
+        content = self._content
+        return content, {}, {"scales": content.main.scales, **content.stored_copies()}
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         segment = unhashed_segment(arrays["vectors"], arrays["scales"])
-        return cls(content_of_segment(segment, arrays["ids"], space, no_hyperplanes(space.dim)))
+        return cls(content_of_segment(segment, arrays["ids"], space, no_hyperplanes(space.dim), arrays.get("copies")))

@@ -127,7 +127,11 @@ def sides_of(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) -> 
     margins = (rounding_error(len(mean)) * row_norms).astype(np.float32)
     sides: Bits = projections > 0.0
     largest_norm = np.float32(planes.norms.max())
-    rows, columns = np.nonzero(np.abs(projections) <= (margins * largest_norm)[:, None])
+    near = np.abs(projections) <= (margins * largest_norm)[:, None]
+    # A zero vector lies above no hyperplane. Squares of tiny components may be zero too.
+    zero = np.flatnonzero(row_norms == 0.0)
+    near[zero[~centered[zero].any(axis=1)]] = False
+    rows, columns = np.nonzero(near)
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
         exactly_centered: Float64Array = np.subtract(vectors[rows[some]], mean, dtype=np.float64)

@@ -3,13 +3,14 @@
 `kernels/steps.py` does the first three in compiled code, with equal results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Int64Array, Neighbors, nearest_first, no_neighbors
+from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
 from lookalike.lsh.content import Content, Segment
 from lookalike.lsh.hyperplanes import Keys, Sketches
 from lookalike.lsh.space import PreparedQuery, shortlist
@@ -53,9 +54,9 @@ def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Ar
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
     """The rows to compare: those in the buckets, or all living rows where the buckets hold much of everything."""
     rows = _repeated_rows(content, tables, keys)
-    if ALL_ROWS_FACTOR * len(rows) < len(content):
+    if ALL_ROWS_FACTOR * len(rows) < content.n_searched:
         return np.unique(rows)
-    return np.arange(len(content.ids)) if content.alive is None else np.flatnonzero(content.alive)
+    return np.arange(len(content.ids)) if content.searched is None else np.flatnonzero(content.searched)
 
 
 def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
@@ -63,7 +64,7 @@ def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Arr
     in_main = content.main.tables.rows_of_buckets(tables, keys).astype(np.int64)
     in_tail = content.tail.tables.rows_of_buckets(tables, keys)
     rows = np.concatenate([in_main, in_tail + len(content.main)])
-    return rows if content.alive is None else rows[content.alive[rows]]
+    return rows if content.searched is None else rows[content.searched[rows]]
 
 
 def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size: int) -> Int64Array:
@@ -75,43 +76,71 @@ def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size:
     return kept
 
 
-def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> Neighbors:
-    """The k nearest of the given rows, which must ascend."""
+def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> tuple[Int64Array, Float32Array]:
+    """Those of the given rows, which must ascend, that can be among the k nearest, and their distances."""
     vectors = _take(content.segments, "vectors", rows)
     dots = vectors @ query.fast_direction
     ranks, bounds = content.space.approximate(dots, _take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
-    distances = content.space.distances(vectors[positions], query)
-    return nearest_first(content.ids[rows[positions]], distances, k, len(rows))
+    return rows[positions], content.space.distances(vectors[positions], query)
 
 
 def scan(content: Content, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of all living rows."""
-    found = [
-        _scan_block(content, segment, slice(start, start + _ROWS_PER_SCAN), first, query, k)
-        for first, segment in _numbered(content.segments)
-        for start in range(0, len(segment), _ROWS_PER_SCAN)
-    ]
-    if not found:
+    if query.is_zero and content.space.metric == "cosine":
+        return _nearest_to_zero(content, k)
+    parts = []
+    for block in searched_blocks(content, _ROWS_PER_SCAN):
+        ranks, bounds = block.approximate(content, block.vectors @ query.fast_direction, query)
+        near = shortlist(ranks, bounds, k)
+        parts.append((block.rows[near], ranks[near], bounds[near]))
+    return nearest_of_parts(content, parts, query, k)
+
+
+def nearest_of_parts(
+    content: Content, parts: Sequence[tuple[NDArray[Any], ...]], query: PreparedQuery, k: int
+) -> Neighbors:
+    """The k nearest of rows with approximate ranks and bounds on their error."""
+    if not parts:
         return no_neighbors()
-    rows, ranks, bounds = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    rows, ranks, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     near = np.sort(rows[shortlist(ranks, bounds, k)])
     distances = content.space.distances(_take(content.segments, "vectors", near), query)
-    return nearest_first(content.ids[near], distances, k, len(content))
+    return content.answer(near, distances, k, len(content))
 
 
-def _scan_block(
-    content: Content, segment: Segment, some: slice, first: int, query: PreparedQuery, k: int
-) -> tuple[NDArray[Any], ...]:
-    """Rows of one block that can be among the k nearest, with their approximate ranks and bounds."""
-    dots = segment.vectors[some] @ query.fast_direction
-    ranks, bounds = content.space.approximate(dots, segment.scales[some], query)
-    rows = np.arange(len(dots)) + (first + some.start)
-    if content.alive is not None:
-        kept = content.alive[rows]
-        rows, ranks, bounds = rows[kept], ranks[kept], bounds[kept]
-    positions = shortlist(ranks, bounds, k)
-    return rows[positions], ranks[positions], bounds[positions]
+def _nearest_to_zero(content: Content, k: int) -> Neighbors:
+    """The k nearest to a zero vector, by definition: zero vectors at distance 0, then all others at 1."""
+    rows = np.concatenate([np.empty(0, np.int64), *(block.rows for block in searched_blocks(content, _ROWS_PER_SCAN))])
+    distances = np.where(_take(content.segments, "scales", rows) == 0.0, 0.0, 1.0).astype(np.float32)
+    return content.answer(rows, distances, k, len(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows: their vectors (n, dim), and of those that are searched the positions, numbers and scales."""
+
+    vectors: Float32Array
+    searched: Int64Array | slice
+    rows: Int64Array
+    scales: Float32Array
+
+    def approximate(
+        self, content: Content, dots: Float32Array, query: PreparedQuery
+    ) -> tuple[Float32Array, Float32Array]:
+        """Approximate ranks of the searched rows and bounds on their error, from dot products with all vectors."""
+        return content.space.approximate(dots[self.searched], self.scales, query)
+
+
+def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
+    """All rows in blocks."""
+    for first, segment in _numbered(content.segments):
+        for start in range(0, len(segment), rows_per_block):
+            some = slice(start, start + rows_per_block)
+            vectors = segment.vectors[some]
+            rows = np.arange(first + start, first + start + len(vectors))
+            kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
+            yield Block(vectors, kept, rows[kept], segment.scales[some][kept])
 
 
 def _numbered(segments: Sequence[Segment]) -> list[tuple[int, Segment]]:

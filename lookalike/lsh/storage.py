@@ -12,7 +12,9 @@ from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
 
 INDEX_FILE = "index.json"
-FORMAT_VERSION = 1
+# Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
+FORMAT_VERSION = 2
+_EARLIER_VERSIONS = (1,)
 # Files up to this size are compared with their digests on every load; larger vectors only by their size
 # and header, so that a large index opens at once.
 DIGEST_LIMIT_BYTES = 64 * 2**20
@@ -44,7 +46,13 @@ def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
     """
     path, needs = folder / INDEX_FILE, {"engine": str, "parameters": dict, "files": dict, "digest": str}
     description = read_document(
-        path, IndexFormatError, needs, version=FORMAT_VERSION, version_key="format", remedy="build the index again"
+        path,
+        IndexFormatError,
+        needs,
+        version=FORMAT_VERSION,
+        earlier_versions=_EARLIER_VERSIONS,
+        version_key="format",
+        remedy="build the index again",
     )
     if description.pop("digest") != digest_of(description):
         raise IndexFormatError(f"{folder / INDEX_FILE} was altered: its digest does not match; build the index again")

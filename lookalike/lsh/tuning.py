@@ -1,51 +1,45 @@
 """Parameters for a target recall, chosen by measurement on a sample of the vectors themselves.
 
-Whether a table finds a neighbor needs no search: the neighbor lies in a bucket that differs from the
-query's in some bits, and it is found when the summed squared margins of these bits are among the
-lowest. So one hashing of all vectors with the largest number of hyperplanes gives, for every number of bits,
-tables and probes, the recall of the sample's true neighbors and the number of rows met. The cheapest
-combination by a fixed model of costs is then built and measured with real queries, and its probes
-raised until the target is met. Nothing is timed: the same vectors give the same parameters everywhere.
+`bucket_model` predicts which numbers of bits, tables and probes reach the target at the least cost. An index with
+them is built and asked real queries; where it finds too little, it gets more probes, more candidates to rank and
+longer sketches. If nothing cheaper than a scan reaches the target, the plan is to scan. Nothing is timed: the same
+vectors give the same parameters everywhere.
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors
+from lookalike.lsh.bucket_model import BucketPlan, Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
-from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH
+from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
+from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH, Plan
 from lookalike.lsh.exact import ExactIndex
-from lookalike.lsh.hyperplanes import (
-    Keys,
-    checked_sketch_bits,
-    draw_hyperplanes,
-    hash_query,
-    hash_rows,
-)
-from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.hyperplanes import checked_sketch_bits
 from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
 from lookalike.lsh.space import VectorSpace, mean_of_rows
-from lookalike.lsh.steps import ALL_ROWS_FACTOR
-from lookalike.lsh.tables import BucketCounts, bucket_counts
+from lookalike.lsh.steps import level_of, needs_scan, rerank_size
 
 logger = logging.getLogger(__name__)
 
-# Nanoseconds on the machine of docs/engine.md; only their ratios matter.
-_NANOSECONDS_A_PROBE = 110.0
-_NANOSECONDS_A_TABLE = 400.0
-_NANOSECONDS_A_ROW = 20.0
-_NANOSECONDS_A_ROW_IN_ORDER = 4.0
-
 _TABLE_CHOICES = (4, 8, 12, 20)
 _PROBE_CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+# Beyond what the model of the buckets looks at.
+_MORE_PROBES = (192, 256, 384, 512, 768, 1024)
 _RERANK_CHOICES = (128, 256, 512, 1024)
+_ALL_RERANK_CHOICES = (*_RERANK_CHOICES, *(1 << power for power in range(11, 21)))
+_MORE_SKETCH_BITS = (512, 1024)
+# Numbers of probes that are tried before the filter is given more candidates.
+_PROBE_TRIALS = 3
+# A plan that costs more of a scan's cost is not worth its risk.
+_WORTHWHILE_SHARE = 0.5
 _ROWS_PER_BUCKET = (1, 2, 4, 8, 16, 32, 64)
 _FEWEST_BITS = 4
-_MODEL_QUERIES = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +50,13 @@ class LSHParams:
     n_tables: int
     probes: int
     rerank: int = DEFAULT_RERANK
+    sketch_bits: int | None = None
+    plan: Plan = "probe"
     recall: float = float("nan")
 
-    def as_kwargs(self) -> dict[str, int]:
+    def as_kwargs(self) -> dict[str, Any]:
         """The arguments for `HyperplaneLSH.build`."""
         return {name: value for name, value in asdict(self).items() if name != "recall"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Some of the vectors as queries, by row, and their true neighbors among the other vectors."""
-
-    vectors: Float32Array
-    chosen: Int64Array
-    truth: list[Neighbors]
-
-    def thinned(self, n_queries: int) -> "_Sample":
-        """At most `n_queries` of the queries."""
-        step = -(-len(self.chosen) // n_queries)
-        return _Sample(self.vectors, self.chosen[::step], self.truth[::step])
 
 
 def tune_lsh(
@@ -93,11 +75,13 @@ def tune_lsh(
 ) -> LSHParams:
     """The parameters that reach `target_recall` at the least cost per query; those that are given stay as they are.
 
-    Recall@k is the share of the k nearest by exact search that the index finds, over `n_queries` of the vectors,
-    each queried without itself. `query_rows` are the rows (integers) to draw them from, by default all: the
-    promise is for queries like those, and images that a network was not trained on are harder to find than those
-    that it was. The parameters are raised until the lower end of its 95 % confidence
-    interval reaches the target, or nothing more helps: then the best found is returned, with its recall.
+    Recall@k is the share of the k nearest by exact search that `query(vector, k)` finds, over `n_queries` of the
+    vectors, each queried without itself. The lower end of its 95 % confidence interval reaches the target, for k and
+    for the lower levels of candidates (64, 256, ...). Where no parameters do so at less than the cost of a scan, and
+    for a target of 1, `plan` is "scan": the index then finds everything.
+
+    `query_rows` are the rows (integers) to draw queries from, by default all: the promise is for queries like those,
+    and images that a network was not trained on are harder to find than those that it was trained on.
     Fewer than two vectors give parameters without measurement.
 
     Raises:
@@ -107,15 +91,64 @@ def tune_lsh(
     if not 0.0 < target_recall <= 1.0:
         raise ValueError(f"target_recall must be above 0 and at most 1, got {target_recall}")
     k, n_queries = checked_int("k", k, 1), checked_int("n_queries", n_queries, 1)
-    bits = _choices("n_bits", n_bits, _bit_choices(len(rows)), MAX_BITS)
-    tables = _choices("n_tables", n_tables, _TABLE_CHOICES, MAX_TABLES)
-    all_probes = _choices("probes", probes, _PROBE_CHOICES, MAX_PROBES)
+    choices = Choices(
+        _choices("n_bits", n_bits, _bit_choices(len(rows)), MAX_BITS),
+        _choices("n_tables", n_tables, _TABLE_CHOICES, MAX_TABLES),
+        _choices("probes", probes, _PROBE_CHOICES, MAX_PROBES),
+    )
     space = VectorSpace(checked_metric(metric), mean_of_rows(rows) if center else np.zeros(rows.shape[1], np.float32))
     if len(rows) < 2:
-        return LSHParams(bits[0], tables[0], probes or DEFAULT_PROBES)
+        return LSHParams(choices.bits[0], choices.tables[0], probes or DEFAULT_PROBES)
+    if target_recall == 1.0:
+        return _scanning(choices)
     sample = _draw_sample(rows, space, k, n_queries, seed, _checked_rows(query_rows, len(rows)))
-    plan = _cheapest_plan(sample.thinned(_MODEL_QUERIES), space, target_recall, seed, bits, tables, all_probes)
-    return _confirmed(plan, sample, space, target_recall, k, seed, all_probes)
+    plan = cheapest_plan(sample, space, target_recall, seed, choices)
+    params = _cheapest_that_reaches(plan, _Trials(sample, space, target_recall, k, seed), choices)
+    if params is None:
+        logger.warning("no parameters reach recall@%d of %.4f at less than the cost of a scan: scan", k, target_recall)
+        return _scanning(choices)
+    return params
+
+
+def _scanning(choices: Choices) -> LSHParams:
+    """The plan that finds everything; its tables only explain matches, so they are as small as may be."""
+    return LSHParams(choices.bits[0], choices.tables[0], choices.probes[0], plan="scan", recall=1.0)
+
+
+def _cheapest_that_reaches(plan: BucketPlan, trials: "_Trials", choices: Choices) -> LSHParams | None:
+    """The plan with the probes, ranked candidates and sketch bits that the target needs; None if a scan is better."""
+    start = LSHParams(plan.n_bits, plan.n_tables, plan.probes)
+    more = _MORE_PROBES if len(choices.probes) > 1 else ()
+    rungs = [replace(start, probes=probes) for probes in (*choices.probes, *more) if probes >= plan.probes]
+    for params in rungs[:_PROBE_TRIALS]:
+        found = trials.with_fewest_ranked(params, _RERANK_CHOICES)
+        if found:
+            return found
+    # Either the filter loses neighbors that the buckets hold, or the buckets hold too few.
+    furthest = rungs[:_PROBE_TRIALS][-1]
+    least = checked_sketch_bits(None, plan.n_tables * plan.n_bits)
+    longer = [None, *(bits for bits in _MORE_SKETCH_BITS if bits > least)]
+    ways = [trials.with_fewest_ranked(replace(furthest, sketch_bits=bits), _ALL_RERANK_CHOICES) for bits in longer]
+    reached = [params for params in ways if params]
+    if reached:
+        return min(reached, key=trials.cost)
+    return _first_that_reaches(rungs[_PROBE_TRIALS:], trials)
+
+
+def _first_that_reaches(rungs: list[LSHParams], trials: "_Trials") -> LSHParams | None:
+    """The first of some plans, each with more probes than the one before, that reaches the target; by bisection."""
+    found, low, high = None, 0, len(rungs)
+    while low < high:
+        # The last one first: where it fails, all do.
+        middle = (low + high) // 2 if found else high - 1
+        trial = trials.with_fewest_ranked(rungs[middle], _ALL_RERANK_CHOICES)
+        if trial:
+            found, high = trial, middle
+        elif found:
+            low = middle + 1
+        else:
+            return None
+    return found
 
 
 def _choices(name: str, given: int | None, otherwise: tuple[int, ...], highest: int | None) -> tuple[int, ...]:
@@ -142,130 +175,77 @@ def _checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
 
 def _draw_sample(
     rows: Float32Array, space: VectorSpace, k: int, n_queries: int, seed: int, query_rows: Int64Array
-) -> _Sample:
+) -> Sample:
     chosen = np.sort(np.random.default_rng(seed).choice(query_rows, min(n_queries, len(query_rows)), replace=False))
     answers = ExactIndex.build(rows, metric=space.metric, mean=space.mean).query_batch(rows[chosen], k + 1)
     truth = [without_row(answer, row, k) for answer, row in zip(answers, chosen, strict=True)]
-    return _Sample(rows, chosen, truth)
+    return Sample(rows, chosen, truth)
 
 
-def _cheapest_plan(
-    sample: _Sample,
-    space: VectorSpace,
-    target_recall: float,
-    seed: int,
-    bits: tuple[int, ...],
-    tables: tuple[int, ...],
-    all_probes: tuple[int, ...],
-) -> LSHParams:
-    """The cheapest combination whose buckets hold the wanted share of neighbors, else the one that holds most."""
-    planes = draw_hyperplanes(space.dim, tables[-1], bits[-1], checked_sketch_bits(None, tables[-1] * bits[-1]), seed)
-    keys, _ = hash_rows(sample.vectors, space.mean, planes)
-    prepared = [space.prepare(sample.vectors[row]) for row in sample.chosen]
-    hashes = [(own, margins) for own, _, margins in (hash_query(q, space.mean, planes) for q in prepared)]
-    plans = []
-    for n_bits in bits:
-        # The first bits of longer keys are keys of fewer bits.
-        short = keys & np.uint32((1 << n_bits) - 1)
-        sizes = [bucket_counts(table_keys, n_bits) for table_keys in short]
-        short_hashes = [(own & np.uint32((1 << n_bits) - 1), margins[:, :n_bits]) for own, margins in hashes]
-        for n_tables in tables:
-            for probes, recall, cost in _model(sample, short_hashes, short[:n_tables], sizes, all_probes):
-                enough = recall >= target_recall
-                plans.append((not enough, cost if enough else -recall, n_bits, n_tables, probes))
-    _, _, n_bits, n_tables, probes = min(plans)
-    return LSHParams(n_bits, n_tables, probes)
+class _Trials:
+    """Indexes over the sample's vectors that are asked its queries."""
+
+    def __init__(self, sample: Sample, space: VectorSpace, target_recall: float, k: int, seed: int) -> None:
+        self._sample, self._space, self._target, self._seed = sample, space, target_recall, seed
+        self._ks = measured_ks(k, len(sample.vectors))
+        self._built: tuple[tuple[int, int, int | None], HyperplaneLSH] | None = None
+
+    def with_fewest_ranked(self, params: LSHParams, rerank_choices: tuple[int, ...]) -> LSHParams | None:
+        """The parameters with the fewest ranked candidates that reach the target; None if the most do not."""
+        trials = [replace(params, rerank=rerank) for rerank in rerank_choices]
+        trials = [trial for trial in trials if self.is_worthwhile(trial)]
+        found = self._run(trials[-1]) if trials else None
+        low, high = 0, len(trials) - 1
+        while found and low < high:
+            middle = (low + high) // 2
+            fewer = self._run(trials[middle])
+            low, high, found = (low, middle, fewer) if fewer else (middle + 1, high, found)
+        return found
+
+    def cost(self, params: LSHParams) -> float:
+        """Cost of a query by the fixed model, without that of comparing sketches."""
+        ranked = min(rerank_size(params.rerank, self._ks[-1] if self._ks else 1), len(self._sample.vectors))
+        sketch_bits = checked_sketch_bits(params.sketch_bits, params.n_tables * params.n_bits)
+        return probing_cost(params.n_tables, params.probes) + ranking_cost(ranked, sketch_bits, self._space.dim)
+
+    def is_worthwhile(self, params: LSHParams) -> bool:
+        """Whether a query costs clearly less than a scan."""
+        return self.cost(params) <= _WORTHWHILE_SHARE * scan_cost(len(self._sample.vectors), self._space.dim)
+
+    def _run(self, params: LSHParams) -> LSHParams | None:
+        """The parameters with the recall that they reach, the lowest over the levels; None if that is not enough."""
+        index, recall = self._index(params), 1.0
+        index.probes, index.rerank = params.probes, params.rerank
+        for k in self._ks:
+            answers = index.query_without_themselves(self._sample.chosen, k)
+            pairs = zip(answers, self._sample.truth, strict=True)
+            shares = np.array([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
+            if confidence_interval(shares)[0] < self._target:
+                return None
+            recall = min(recall, float(shares.mean()))
+        return replace(params, recall=recall)
+
+    def _index(self, params: LSHParams) -> HyperplaneLSH:
+        numbers = params.n_bits, params.n_tables, params.sketch_bits
+        if self._built is None or self._built[0] != numbers:
+            n_bits, n_tables, sketch_bits = numbers
+            index = HyperplaneLSH.build(
+                self._sample.vectors,
+                n_bits=n_bits,
+                n_tables=n_tables,
+                sketch_bits=sketch_bits,
+                metric=self._space.metric,
+                mean=self._space.mean,
+                seed=self._seed,
+            )
+            self._built = numbers, index
+        return self._built[1]
 
 
-def _model(
-    sample: _Sample,
-    hashes: list[tuple[Keys, Float64Array]],
-    keys: Keys,
-    sizes: list[BucketCounts],
-    all_probes: tuple[int, ...],
-) -> list[tuple[int, float, float]]:
-    """(probes, recall of the buckets, nanoseconds per query) for each number of probes."""
-    n_tables, n_rows = keys.shape
-    all_probes = _worthwhile(all_probes, n_tables, n_rows)
-    recalls, met = np.ones((len(hashes), len(all_probes))), np.zeros((len(hashes), len(all_probes)))
-    for number, ((own, margins), true) in enumerate(zip(hashes, sample.truth, strict=True)):
-        limits, met[number] = _rows_met(own[:n_tables], margins[:n_tables], sizes, all_probes)
-        if len(true):
-            scores = _lowest_scores(own[:n_tables], margins[:n_tables], keys[:, true.ids])
-            recalls[number] = (scores[:, None] <= limits).mean(axis=0)
-    everything = ALL_ROWS_FACTOR * met >= n_rows
-    recall = np.where(everything, 1.0, recalls).mean(axis=0)
-    comparing = np.where(everything, _NANOSECONDS_A_ROW_IN_ORDER * n_rows, _NANOSECONDS_A_ROW * met).mean(axis=0)
-    costs = n_tables * (_NANOSECONDS_A_TABLE + _NANOSECONDS_A_PROBE * np.array(all_probes)) + comparing
-    return list(zip(all_probes, recall.tolist(), costs.tolist(), strict=True))
-
-
-def _worthwhile(all_probes: tuple[int, ...], n_tables: int, n_rows: int) -> tuple[int, ...]:
-    """Numbers of probes that cost less than comparing all sketches would; the first one always."""
-    limit = _NANOSECONDS_A_ROW_IN_ORDER * n_rows / (_NANOSECONDS_A_PROBE * n_tables)
-    return tuple(probes for probes in all_probes if probes <= limit) or all_probes[:1]
-
-
-def _rows_met(
-    own: Keys, margins: Float64Array, sizes: list[BucketCounts], all_probes: tuple[int, ...]
-) -> tuple[Float64Array, Int64Array]:
-    """For each number of probes, the highest score that is still looked up, and the rows met."""
-    n_tables = len(own)
-    tables, keys, scores = probe_sequence(own, margins, n_tables * all_probes[-1])
-    counts = np.zeros(len(tables), np.int64)
-    for table in range(n_tables):
-        here = tables == table
-        counts[here] = sizes[table].of(keys[here])
-    last = np.minimum(n_tables * np.array(all_probes), len(tables)) - 1
-    return scores[last], np.cumsum(counts)[last]
-
-
-def _lowest_scores(own: Keys, margins: Float64Array, stored: Keys) -> Float64Array:
-    """For each neighbor, the lowest score of the buckets that it lies in; `stored` keys are (n_tables, k)."""
-    differing = (own[:, None] ^ stored)[:, :, None] >> np.arange(margins.shape[1], dtype=np.uint32) & np.uint32(1)
-    scores: Float64Array = np.einsum("tkb,tb->tk", differing.astype(np.float64), margins)
-    # A sum in another order than that of the probe sequence.
-    lowest: Float64Array = scores.min(axis=0) * (1.0 - 1e-12)
-    return lowest
-
-
-def _confirmed(
-    plan: LSHParams,
-    sample: _Sample,
-    space: VectorSpace,
-    target_recall: float,
-    k: int,
-    seed: int,
-    all_probes: tuple[int, ...],
-) -> LSHParams:
-    """The plan with probes raised, and then the re-rank size lowered, until real queries reach the target surely."""
-    index = HyperplaneLSH.build(
-        sample.vectors,
-        n_bits=plan.n_bits,
-        n_tables=plan.n_tables,
-        seed=seed,
-        metric=space.metric,
-        mean=space.mean,
-    )
-    queries = sample.vectors[sample.chosen]
-
-    def measured(probes: int, rerank: int) -> tuple[LSHParams, bool]:
-        index.rerank = rerank
-        answers = zip(index.query_batch(queries, k + 1, probes=probes), sample.chosen, sample.truth, strict=True)
-        shares = [recall_at_k(without_row(found, row, k).distances, true.distances, k) for found, row, true in answers]
-        params = LSHParams(plan.n_bits, plan.n_tables, probes, rerank, float(np.mean(shares)))
-        return params, confidence_interval(np.array(shares))[0] >= target_recall
-
-    largest = _RERANK_CHOICES[-1]
-    for probes in [choice for choice in all_probes if choice >= plan.probes]:
-        best, enough = measured(probes, largest)
-        if enough or best.recall == 1.0:
-            break
-    else:
-        logger.warning("recall@%d reaches %.4f on the sample, %.4f was wanted", k, best.recall, target_recall)
-        return best
-    for rerank in _RERANK_CHOICES[:-1]:
-        smaller, enough = measured(best.probes, rerank)
-        if enough or smaller.recall == 1.0:
-            return smaller
-    return best
+def measured_ks(k: int, n_rows: int) -> list[int]:
+    """`k` and the largest number of neighbors of each lower level, as far as such queries use the buckets."""
+    edges, level = [], level_of(1)
+    while level < k:
+        edges.append(level)
+        level = level_of(level + 1)
+    return [edge for edge in (*edges, k) if not needs_scan(edge, n_rows)]

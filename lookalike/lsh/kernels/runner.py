@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Neighbors, nearest_first
+from lookalike.lsh.base import Float32Array, Neighbors
 from lookalike.lsh.content import Content, Segment
 from lookalike.lsh.space import rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
@@ -43,20 +43,19 @@ class KernelRunner:
     content: Content
     settings: tuple[bool, float, float, int, int]
     arrays: tuple[Any, ...]
-    n_alive: int
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
         planes = self.content.planes
         projections = planes.normals @ (query - self.content.space.mean)
-        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.n_alive)
-        mean, plane_arrays, segments, alive = self.arrays
+        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.content.n_searched)
+        mean, plane_arrays, segments, searched = self.arrays
         rows, distances, n_ranked = _loaded["steps"].find_nearest(
-            query, mean, projections, plane_arrays, self.settings, segments, alive, limits
+            query, mean, projections, plane_arrays, self.settings, segments, searched, limits
         )
         if n_ranked < 0:
             return None
-        return nearest_first(self.content.ids[rows], distances, k, n_ranked)
+        return self.content.answer(rows, distances, k, n_ranked)
 
 
 def kernel_runner(content: Content) -> KernelRunner:
@@ -65,10 +64,10 @@ def kernel_runner(content: Content) -> KernelRunner:
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))
     settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
-    alive = np.empty(0, np.bool_) if content.alive is None else content.alive
+    searched = np.empty(0, np.bool_) if content.searched is None else content.searched
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
-    arrays = (_plain(mean), (_plain(planes.normals), _plain(planes.norms)), segments, _plain(alive))
-    return KernelRunner(content, settings, arrays, len(content))
+    arrays = (_plain(mean), (_plain(planes.normals), _plain(planes.norms)), segments, _plain(searched))
+    return KernelRunner(content, settings, arrays)
 
 
 def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:

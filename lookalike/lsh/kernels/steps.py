@@ -53,20 +53,20 @@ def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any)
 
 
 @jit()
-def count_living(tables: Any, ranges: Any, segment: Any, alive: Any, first: int) -> int:
-    """How many rows that were not removed the buckets hold, counted as often as they occur."""
+def count_searched(tables: Any, ranges: Any, segment: Any, searched: Any, first: int) -> int:
+    """How many searched rows the buckets hold, counted as often as they occur."""
     rows, (firsts, lasts), total = segment[3], ranges, 0
     for probe in range(len(tables)):
         for position in range(firsts[probe], lasts[probe]):
-            total += alive[first + rows[tables[probe], position]]
+            total += searched[first + rows[tables[probe], position]]
     return total
 
 
 @jit()
-def collect_rows(tables: Any, ranges: Any, segment: Any, alive: Any, first: int, found: Any) -> int:
-    """Write the distinct living rows in the buckets of one segment to `found`; their number."""
+def collect_rows(tables: Any, ranges: Any, segment: Any, searched: Any, first: int, found: Any) -> int:
+    """Write the distinct searched rows in the buckets of one segment to `found`; their number."""
     rows, (firsts, lasts) = segment[3], ranges
-    seen = np.zeros((rows.shape[1] >> 6) + 1, np.uint64)
+    seen = np.zeros((len(segment[0]) >> 6) + 1, np.uint64)
     one, count = np.uint64(1), 0
     for probe in range(len(tables)):
         for position in range(firsts[probe], lasts[probe]):
@@ -74,18 +74,18 @@ def collect_rows(tables: Any, ranges: Any, segment: Any, alive: Any, first: int,
             bit = one << np.uint64(row & 63)
             if seen[row >> 6] & bit == np.uint64(0):
                 seen[row >> 6] |= bit
-                if len(alive) == 0 or alive[first + row]:
+                if len(searched) == 0 or searched[first + row]:
                     found[count] = row
                     count += 1
     return count
 
 
 @jit()
-def living_rows(n_rows: int, alive: Any, first: int, found: Any) -> int:
-    """Write all living rows of one segment to `found`; their number."""
+def searched_rows(n_rows: int, searched: Any, first: int, found: Any) -> int:
+    """Write all searched rows of one segment to `found`; their number."""
     count = 0
     for row in range(n_rows):
-        if len(alive) == 0 or alive[first + row]:
+        if len(searched) == 0 or searched[first + row]:
             found[count] = row
             count += 1
     return count
@@ -151,7 +151,7 @@ def hash_projections(projections: Any, centered: Any, planes: Any, error: float,
 
 
 @jit()
-def find_candidates(tables: Any, keys: Any, segments: Any, alive: Any, n_alive: int) -> Any:
+def find_candidates(tables: Any, keys: Any, segments: Any, searched: Any, n_searched: int) -> Any:
     """Rows, how many of them are of the main segment, and how many in all, as `steps.candidate_rows`.
 
     Rows of the tail come after those of the main segment and count from 0.
@@ -163,14 +163,14 @@ def find_candidates(tables: Any, keys: Any, segments: Any, alive: Any, n_alive: 
     total = bucket_ranges(tables, keys, main, main_ranges[0], main_ranges[1])
     total += bucket_ranges(tables, keys, tail, tail_ranges[0], tail_ranges[1])
     rows = np.empty(max(total, n_main + n_tail), np.int32)
-    if len(alive) > 0:
-        total = count_living(tables, main_ranges, main, alive, 0)
-        total += count_living(tables, tail_ranges, tail, alive, n_main)
-    if ALL_ROWS_FACTOR * total >= n_alive:
-        in_main = living_rows(n_main, alive, 0, rows)
-        return rows, in_main, in_main + living_rows(n_tail, alive, n_main, rows[in_main:])
-    in_main = collect_rows(tables, main_ranges, main, alive, 0, rows)
-    return rows, in_main, in_main + collect_rows(tables, tail_ranges, tail, alive, n_main, rows[in_main:])
+    if len(searched) > 0:
+        total = count_searched(tables, main_ranges, main, searched, 0)
+        total += count_searched(tables, tail_ranges, tail, searched, n_main)
+    if ALL_ROWS_FACTOR * total >= n_searched:
+        in_main = searched_rows(n_main, searched, 0, rows)
+        return rows, in_main, in_main + searched_rows(n_tail, searched, n_main, rows[in_main:])
+    in_main = collect_rows(tables, main_ranges, main, searched, 0, rows)
+    return rows, in_main, in_main + collect_rows(tables, tail_ranges, tail, searched, n_main, rows[in_main:])
 
 
 @jit()
@@ -186,21 +186,21 @@ def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments
 
 @jit()
 def find_nearest(
-    query: Any, mean: Any, projections: Any, planes: Any, settings: Any, segments: Any, alive: Any, limits: Any
+    query: Any, mean: Any, projections: Any, planes: Any, settings: Any, segments: Any, searched: Any, limits: Any
 ) -> Any:
     """Rows and distances, in no order, of all that can be among the k nearest candidates; how many were ranked.
 
     That number is negative when there is no answer: TOO_FEW candidates, or IS_ZERO.
     """
     is_cosine, error, mean_norm, n_tables, n_bits = settings
-    n_probes, level, rerank, k, n_alive = limits
+    n_probes, level, rerank, k, n_searched = limits
     centered = query - mean
     norm = np.sqrt(sum_products(centered, centered))
     if norm < SMALLEST_NORM:
         return np.empty(0, np.int64), np.empty(0, np.float32), IS_ZERO
     keys, sketch, margins = hash_projections(projections, centered, planes, 2.0 * error * norm, n_tables, n_bits)
     tables, buckets = probe_sequence(keys, margins, n_probes)
-    rows, in_main, n_rows = find_candidates(tables, buckets, segments, alive, n_alive)
+    rows, in_main, n_rows = find_candidates(tables, buckets, segments, searched, n_searched)
     if n_rows < level:
         return np.empty(0, np.int64), np.empty(0, np.float32), TOO_FEW
     in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, segments, rerank)

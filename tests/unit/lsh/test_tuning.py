@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import HyperplaneLSH, LSHParams, tune_lsh
+from lookalike.lsh.tuning import measured_ks
+
+from .test_engine import assert_equal_answers
 
 
 def test_same_vectors_give_the_same_parameters_which_build_takes(vectors):
@@ -18,10 +21,27 @@ def test_given_parameters_stay(vectors):
     assert tune_lsh(vectors, probes=2, n_queries=50).probes == 2
 
 
-def test_unreachable_target_gives_the_best_and_says_so(vectors, caplog):
-    params = tune_lsh(vectors, n_bits=12, n_tables=1, probes=1, target_recall=1.0, n_queries=50)
-    assert params.recall < 1.0
-    assert "1.0000 was wanted" in caplog.text
+@pytest.mark.parametrize("target_recall", [0.99, 1.0])
+def test_a_target_that_the_given_parameters_cannot_reach_is_reached_by_a_scan(vectors, queries, target_recall):
+    params = tune_lsh(vectors, n_bits=12, n_tables=1, probes=1, target_recall=target_recall, n_queries=50)
+    assert (params.plan, params.recall) == ("scan", 1.0)
+    assert (params.n_bits, params.n_tables, params.probes) == (12, 1, 1)
+    index = HyperplaneLSH.build(vectors, **params.as_kwargs())
+    assert index.stats()["plan"] == "scan"
+    assert_equal_answers([index.query(queries[0], 10)], [index.search_exact(queries[0], 10)])
+
+
+def test_a_scan_is_stored_as_such(vectors, tmp_path):
+    HyperplaneLSH.build(vectors, n_bits=6, n_tables=2, plan="scan").save(tmp_path)
+    assert HyperplaneLSH.load(tmp_path).stats()["plan"] == "scan"
+
+
+@pytest.mark.parametrize(
+    ("k", "n_rows", "measured"),
+    [(10, 5000, [10]), (64, 5000, [64]), (65, 5000, [64, 65]), (1000, 5000, [64, 256, 1000]), (100, 1000, [64])],
+)
+def test_the_edge_of_every_level_that_uses_the_buckets_is_measured(k, n_rows, measured):
+    assert measured_ks(k, n_rows) == measured
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 30])
