@@ -4,6 +4,7 @@ Rows are numbered through the main segment and then the tail, which holds the ro
 compaction. Removed rows stay, marked, until the next compaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, nearest_first
-from lookalike.lsh.copies import FirstCopies, first_copies, first_copies_with_more
+from lookalike.lsh.copies import FirstCopies, first_copies
 from lookalike.lsh.hyperplanes import Hyperplanes, Keys, Sketches, hash_rows, table_keys
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.tables import Tables, build_tables
 
 Alive = NDArray[np.bool_]
 
-# Each addition builds the tail's tables again, so it stays short; dead rows cost a test each.
-_TAIL_ROWS_ALWAYS = 1024
-_TAIL_SHARE = 1 / 32
-_DEAD_SHARE = 1 / 4
 _ROWS_PER_BLOCK = 1 << 16
 
 
@@ -67,6 +64,8 @@ class Content:
     ids: Int64Array
     alive: Alive | None = None
     copies: FirstCopies | None = None
+    # Whether the mean is to stay near that of the rows.
+    follows_mean: bool = False
 
     @property
     def segments(self) -> tuple[Segment, Segment]:
@@ -133,12 +132,14 @@ class Content:
         return nearest_first(ids, distances[positions], k, max(candidates, min(k, len(ids))))
 
 
-def new_content(vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes) -> Content:
+def new_content(
+    vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes, follows_mean: bool = False
+) -> Content:
     """Content of checked vectors and ids; the vectors are referred to, not copied."""
     scales = space.row_scales(vectors)
     copies = first_copies(vectors, scales)
-    segment = _hashed_segment(vectors, scales, copies, space, planes)
-    return content_of_segment(segment, ids, space, planes, copies)
+    segment = hashed_segment(vectors, scales, copies, space, planes)
+    return replace(content_of_segment(segment, ids, space, planes, copies), follows_mean=follows_mean)
 
 
 def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
@@ -153,38 +154,8 @@ def content_of_segment(
     """Content of one segment."""
     no_vectors, no_scales = np.empty((0, space.dim), np.float32), np.empty(0, np.float32)
     return Content(
-        space, planes, segment, _hashed_segment(no_vectors, no_scales, None, space, planes), ids, copies=copies
+        space, planes, segment, hashed_segment(no_vectors, no_scales, None, space, planes), ids, copies=copies
     )
-
-
-def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Content:
-    """The content and more rows; raises ValueError for an id that is there already."""
-    present = np.isin(ids, content.living_ids())
-    if present.any():
-        raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
-    planes, tail = content.planes, content.tail
-    scales = content.space.row_scales(vectors)
-    keys, sketches = hash_rows(vectors, content.space.mean, planes)
-    old_keys = keys_of_sketches(tail.sketches, planes)
-    longer = Segment(
-        np.concatenate([tail.vectors, vectors]),
-        np.concatenate([tail.scales, scales]),
-        np.concatenate([tail.sketches, sketches]),
-        build_tables(np.concatenate([old_keys, keys], axis=1), planes.n_bits),
-    )
-    known = [(segment.vectors, segment.scales) for segment in content.segments]
-    copies = first_copies_with_more(content.copies, known, vectors, scales)
-    alive = None if content.alive is None else np.concatenate([content.alive, np.ones(len(ids), np.bool_)])
-    ids = np.concatenate([content.ids, ids])
-    return _tidied(replace(content, tail=longer, ids=ids, alive=alive, copies=copies))
-
-
-def without_rows(content: Content, ids: Int64Array) -> Content:
-    """The content less some rows; raises ValueError for an id that is not there."""
-    rows = rows_of_ids(content, ids)
-    alive = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive.copy()
-    alive[rows] = False
-    return _tidied(replace(content, alive=alive))
 
 
 def rows_of_ids(content: Content, ids: Int64Array) -> Int64Array:
@@ -201,28 +172,6 @@ def rows_of_ids(content: Content, ids: Int64Array) -> Int64Array:
     return result
 
 
-def compacted(content: Content) -> Content:
-    """The same living rows in one segment; the content itself if it has only one already."""
-    if content.alive is None and len(content.tail) == 0:
-        return content
-    main, tail = content.segments
-    kept = content.living_rows()
-    in_main, in_tail = kept[kept < len(main)], kept[kept >= len(main)] - len(main)
-    vectors = np.concatenate([main.vectors[in_main], tail.vectors[in_tail]])
-    scales = np.concatenate([main.scales[in_main], tail.scales[in_tail]])
-    sketches = np.concatenate([main.sketches[in_main], tail.sketches[in_tail]])
-    copies = None if content.copies is None else _renumbered(content.copies[kept])
-    tables = _tables_of_first_rows(keys_of_sketches(sketches, content.planes), copies, content.planes)
-    segment = Segment(vectors, scales, sketches, tables)
-    return content_of_segment(segment, content.ids[kept], content.space, content.planes, copies)
-
-
-def _renumbered(copies: FirstCopies) -> FirstCopies | None:
-    """First rows in place of names of groups; None if all groups have one row."""
-    _, firsts, groups = np.unique(copies, return_index=True, return_inverse=True)
-    return None if len(firsts) == len(copies) else firsts[groups].astype(np.int32)
-
-
 def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
     """Keys (n_tables, n) of the tables, which are the first bits of the sketches."""
     keys = np.empty((planes.n_tables, len(sketches)), np.uint32)
@@ -235,7 +184,7 @@ def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
     return keys
 
 
-def _hashed_segment(
+def hashed_segment(
     vectors: Float32Array, scales: Float32Array, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
 ) -> Segment:
     """A segment whose equal rows are hashed once."""
@@ -245,10 +194,10 @@ def _hashed_segment(
         firsts, groups = np.unique(copies, return_inverse=True)
         keys, sketches = hash_rows(vectors[firsts], space.mean, planes)
         keys, sketches = keys[:, groups], sketches[groups]
-    return Segment(vectors, scales, sketches, _tables_of_first_rows(keys, copies, planes))
+    return Segment(vectors, scales, sketches, tables_of_first_rows(keys, copies, planes))
 
 
-def _tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:
+def tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:
     """Tables of the rows with the given keys (n_tables, n), of equal rows only the first."""
     if copies is None:
         return build_tables(keys, planes.n_bits)
@@ -257,9 +206,20 @@ def _tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperp
     return replace(tables, rows=firsts.astype(np.int32)[tables.rows])
 
 
-def _tidied(content: Content) -> Content:
-    """The content, compacted if its tail is long or many of its rows are dead."""
-    n_rows = len(content.ids)
-    long_tail = len(content.tail) > max(_TAIL_ROWS_ALWAYS, _TAIL_SHARE * n_rows)
-    many_dead = n_rows - len(content) > _DEAD_SHARE * n_rows
-    return compacted(content) if long_tail or many_dead else content
+def take(segments: Sequence[Segment], name: str, rows: Int64Array) -> NDArray[Any]:
+    """One array of the segments at the given rows, which must ascend."""
+    taken: NDArray[Any]
+    if len(rows) == 0 or rows[-1] < len(segments[0]):
+        taken = getattr(segments[0], name)[rows]
+        return taken
+    pieces = []
+    for first, segment in numbered(segments):
+        begin, end = np.searchsorted(rows, [first, first + len(segment)])
+        pieces.append(getattr(segment, name)[rows[begin:end] - first])
+    return np.concatenate(pieces)
+
+
+def numbered(segments: Sequence[Segment]) -> list[tuple[int, Segment]]:
+    """The segments, each with the number of its first row."""
+    firsts = np.cumsum([0] + [len(segment) for segment in segments]).tolist()
+    return list(zip(firsts, segments, strict=False))

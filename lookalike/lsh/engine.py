@@ -20,6 +20,7 @@ from lookalike.limits import MAX_PROBES
 from lookalike.lsh import steps
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors, nearest_first
 from lookalike.lsh.batch import answer_batch
+from lookalike.lsh.changes import compacted
 from lookalike.lsh.checks import (
     checked_choice,
     checked_ids,
@@ -29,19 +30,10 @@ from lookalike.lsh.checks import (
     checked_query,
     checked_vectors,
 )
-from lookalike.lsh.content import (
-    Content,
-    Segment,
-    compacted,
-    content_of_segment,
-    new_content,
-    rows_of_ids,
-    with_rows,
-    without_rows,
-)
+from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
 from lookalike.lsh.explain import explain_match, index_stats
+from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
-from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.space import PreparedQuery, VectorSpace, mean_of_rows
@@ -57,7 +49,7 @@ DEFAULT_RERANK = 256
 MORE_PROBES = (1, 4, 16)
 
 
-class HyperplaneLSH(VectorIndex):
+class HyperplaneLSH(GrowingIndex):
     """Approximate nearest neighbors by random hyperplanes; make one with `build` or `load`.
 
     Queries may run in several threads, also during `add`, `remove` and `compact`; those must not run concurrently.
@@ -119,7 +111,7 @@ class HyperplaneLSH(VectorIndex):
         planes = checked_hyperplanes(hyperplanes, rows.shape[1], n_tables, n_bits, sketch_bits, seed)
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
         space = VectorSpace(checked_metric(metric), centre)
-        content = new_content(rows, row_ids, space, planes)
+        content = new_content(rows, row_ids, space, planes, follows_mean=center and mean is None)
         return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
     def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
@@ -164,30 +156,6 @@ class HyperplaneLSH(VectorIndex):
         rows = np.sort(rows_of_ids(content, wanted))
         near, distances = steps.rank_rows(content, rows, content.space.prepare(query), k)
         return nearest_first(content.ids[near], distances, k, len(rows))
-
-    def add(self, vectors: ArrayLike, ids: ArrayLike) -> None:
-        """Add vectors (n, dim) under new ids (n,); answers then equal those of a new index with the same mean.
-
-        One call with many vectors is far cheaper than many calls.
-
-        Raises:
-            ValueError: an id is in the index already, or the vectors are invalid; nothing was added.
-        """
-        rows = checked_vectors(vectors, self.dim)
-        self._content = with_rows(self._content, rows, checked_ids(ids, len(rows)))
-
-    def remove(self, ids: ArrayLike) -> None:
-        """Remove the vectors with these ids (n,); they may be added again later.
-
-        Raises:
-            ValueError: an id is not in the index; nothing was removed.
-        """
-        gone = checked_ids(ids, np.size(np.asarray(ids)))
-        self._content = without_rows(self._content, gone)
-
-    def compact(self) -> None:
-        """Free the memory of removed vectors and merge added ones; `add` and `remove` do so when there are many."""
-        self._content = compacted(self._content)
 
     def stats(self) -> dict[str, Any]:
         """Figures about the index, fit for JSON; see `explain.index_stats`."""
@@ -291,7 +259,8 @@ class HyperplaneLSH(VectorIndex):
             "normals": content.planes.normals,
             **content.stored_copies(),
         }
-        return content, {"n_bits": self.n_bits, "n_tables": self.n_tables, **self._options()}, arrays
+        parameters = {"n_bits": self.n_bits, "n_tables": self.n_tables, "follows_mean": content.follows_mean}
+        return content, {**parameters, **self._options()}, arrays
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
@@ -299,5 +268,6 @@ class HyperplaneLSH(VectorIndex):
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
         segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
         content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))
+        content = replace(content, follows_mean=parameters.get("follows_mean", False))
         options = {name: parameters[name] for name in ("probes", "rerank", "seed", "plan") if name in parameters}
         return cls(content, **options)

@@ -7,17 +7,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from lookalike.lsh import steps
 from lookalike.lsh.base import Metric, Neighbors
+from lookalike.lsh.changes import compacted
 from lookalike.lsh.checks import checked_ids, checked_int, checked_mean, checked_metric, checked_vectors
 from lookalike.lsh.content import Content, content_of_segment, new_content, unhashed_segment
+from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import no_hyperplanes
-from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.space import PreparedQuery, VectorSpace, shortlist
 
 _ROWS_PER_PRODUCT = 1 << 14
 _QUERIES_PER_PRODUCT = 256
 
 
-class ExactIndex(VectorIndex):
+class ExactIndex(GrowingIndex):
     """All vectors, searched by computing every distance; make one with `build` or `load`."""
 
     engine = "exact"
@@ -73,7 +74,7 @@ class ExactIndex(VectorIndex):
         ]
 
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
-        content = self._content
+        content = compacted(self._content)
         return content, {}, {"scales": content.main.scales, **content.stored_copies()}
 
     @classmethod

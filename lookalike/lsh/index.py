@@ -1,17 +1,25 @@
 """`VectorIndex`: what all engines share, from the checks of a query to storage."""
 
+import io
+import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lookalike.lsh import steps
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors
-from lookalike.lsh.checks import checked_int, checked_query, checked_vectors
-from lookalike.lsh.content import Content
+from lookalike.lsh.checks import checked_ids, checked_int, checked_query, checked_vectors
+from lookalike.lsh.content import Content, rows_of_ids, take
 from lookalike.lsh.space import VectorSpace
-from lookalike.lsh.storage import read_arrays, read_description, write_index_folder
+from lookalike.lsh.storage import read_arrays, read_description, unpack_index, write_index_folder
+
+# How many neighbors a range search asks for first, and how many times as many each time after.
+_FIRST_NEIGHBORS = 64
+_MORE_NEIGHBORS = 4
 
 
 class VectorIndex(ABC):
@@ -39,6 +47,55 @@ class VectorIndex(ABC):
         query, k = checked_query(vector, self.dim), checked_int("k", k, 1)
         content = self._content
         return steps.scan(content, content.space.prepare(query), k)
+
+    def range_search(self, vector: ArrayLike, radius: float) -> Neighbors:
+        """All vectors at a distance of at most `radius` from `vector` (dim,), as far as `query` finds them; in order.
+
+        More and more neighbors are asked for, until they lie beyond the radius.
+        """
+        k = _FIRST_NEIGHBORS
+        while True:
+            answer = self.query(vector, k)
+            n_within = int(np.searchsorted(answer.distances, np.float32(radius), "right"))
+            if n_within < k or k >= len(self):
+                return Neighbors(answer.ids[:n_within], answer.distances[:n_within], answer.candidates)
+            k *= _MORE_NEIGHBORS
+
+    def get(self, ids: ArrayLike) -> Float32Array:
+        """The vectors (n, dim) with these ids (n,), in their order; a copy.
+
+        Raises:
+            ValueError: an id is not in the index, or occurs twice.
+        """
+        content = self._content
+        rows = rows_of_ids(content, checked_ids(ids, np.size(np.asarray(ids))))
+        order = np.argsort(rows)
+        vectors: Float32Array = np.empty((len(rows), self.dim), np.float32)
+        vectors[order] = take(content.segments, "vectors", rows[order])
+        return vectors
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, int | np.integer) and bool((self.ids == id).any())
+
+    def to_bytes(self) -> bytes:
+        """The index as one string of bytes: a ZIP archive of what `save` writes."""
+        stream = io.BytesIO()
+        with TemporaryDirectory() as folder, zipfile.ZipFile(stream, "w") as archive:
+            self.save(folder)
+            for path in sorted(Path(folder).iterdir()):
+                archive.write(path, path.name)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The index that `to_bytes` gave.
+
+        Raises:
+            IndexFormatError: not such bytes, or altered ones.
+        """
+        with TemporaryDirectory() as folder:
+            unpack_index(data, Path(folder))
+            return cls.load(folder, mmap=False)
 
     def save(self, folder: Path | str) -> None:
         """Write the index to `folder`: `.npy` files, and `index.json` last."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
-from lookalike.lsh.content import Content, Segment
+from lookalike.lsh.content import Content, numbered, take
 from lookalike.lsh.hyperplanes import Keys, Sketches
 from lookalike.lsh.space import PreparedQuery, shortlist
 
@@ -71,16 +71,16 @@ def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size:
     """The rows whose sketches differ least from the query's: at least `size` of them, all of the last equal ones."""
     if len(rows) <= size:
         return rows
-    differing = np.bitwise_count(_take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
+    differing = np.bitwise_count(take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
     kept: Int64Array = rows[differing <= np.partition(differing, size - 1)[size - 1]]
     return kept
 
 
 def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> tuple[Int64Array, Float32Array]:
     """Those of the given rows, which must ascend, that can be among the k nearest, and their distances."""
-    vectors = _take(content.segments, "vectors", rows)
+    vectors = take(content.segments, "vectors", rows)
     dots = vectors @ query.fast_direction
-    ranks, bounds = content.space.approximate(dots, _take(content.segments, "scales", rows), query)
+    ranks, bounds = content.space.approximate(dots, take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
     return rows[positions], content.space.distances(vectors[positions], query)
 
@@ -105,14 +105,14 @@ def nearest_of_parts(
         return no_neighbors()
     rows, ranks, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     near = np.sort(rows[shortlist(ranks, bounds, k)])
-    distances = content.space.distances(_take(content.segments, "vectors", near), query)
+    distances = content.space.distances(take(content.segments, "vectors", near), query)
     return content.answer(near, distances, k, len(content))
 
 
 def _nearest_to_zero(content: Content, k: int) -> Neighbors:
     """The k nearest to a zero vector, by definition: zero vectors at distance 0, then all others at 1."""
     rows = np.concatenate([np.empty(0, np.int64), *(block.rows for block in searched_blocks(content, _ROWS_PER_SCAN))])
-    distances = np.where(_take(content.segments, "scales", rows) == 0.0, 0.0, 1.0).astype(np.float32)
+    distances = np.where(take(content.segments, "scales", rows) == 0.0, 0.0, 1.0).astype(np.float32)
     return content.answer(rows, distances, k, len(content))
 
 
@@ -134,29 +134,10 @@ class Block:
 
 def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
     """All rows in blocks."""
-    for first, segment in _numbered(content.segments):
+    for first, segment in numbered(content.segments):
         for start in range(0, len(segment), rows_per_block):
             some = slice(start, start + rows_per_block)
             vectors = segment.vectors[some]
             rows = np.arange(first + start, first + start + len(vectors))
             kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
             yield Block(vectors, kept, rows[kept], segment.scales[some][kept])
-
-
-def _numbered(segments: Sequence[Segment]) -> list[tuple[int, Segment]]:
-    """The segments, each with the number of its first row."""
-    firsts = np.cumsum([0] + [len(segment) for segment in segments]).tolist()
-    return list(zip(firsts, segments, strict=False))
-
-
-def _take(segments: Sequence[Segment], name: str, rows: Int64Array) -> NDArray[Any]:
-    """One array of the segments at the given rows, which must ascend."""
-    taken: NDArray[Any]
-    if len(rows) == 0 or rows[-1] < len(segments[0]):
-        taken = getattr(segments[0], name)[rows]
-        return taken
-    pieces = []
-    for first, segment in _numbered(segments):
-        begin, end = np.searchsorted(rows, [first, first + len(segment)])
-        pieces.append(getattr(segment, name)[rows[begin:end] - first])
-    return np.concatenate(pieces)

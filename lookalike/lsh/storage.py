@@ -3,6 +3,10 @@
 No pickle. `index.json` is written last: a folder without it, or with files that disagree with it, is refused.
 """
 
+import io
+import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +16,7 @@ from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
 
 INDEX_FILE = "index.json"
+_ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
 # Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
 FORMAT_VERSION = 2
 _EARLIER_VERSIONS = (1,)
@@ -86,3 +91,19 @@ def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
         raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
     array.flags.writeable = False
     return array
+
+
+def unpack_index(data: bytes, folder: Path) -> None:
+    """Write the files of an index folder that was packed as a ZIP archive, and no others.
+
+    Raises:
+        IndexFormatError: no archive, or one with other files.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in archive.namelist():
+                if name != INDEX_FILE and not _ARRAY_FILE.fullmatch(name):
+                    raise IndexFormatError(f"the bytes hold {name!r}, which is no file of an index")
+                (folder / name).write_bytes(archive.read(name))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as cause:
+        raise IndexFormatError(f"the bytes are no stored index: {cause}") from cause

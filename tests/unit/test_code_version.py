@@ -96,8 +96,8 @@ MAY_MAKE_STALE = {
         "": "lsh threads",
         "embedding": "table",
         "lsh": (
-            "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
-            "probing recall space steps storage tables tuning"
+            "base batch bucket_model changes checks content copies costs engine exact explain growing hyperplanes "
+            "index kernels lshash_adapter probing recall space steps storage tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
         "stages": "build_lsh",
@@ -110,8 +110,8 @@ MAY_MAKE_STALE = {
         "evaluation": "distortion evaluation_set metrics quality ranking recall",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
-            "base batch checks content engine exact explain hyperplanes index kernels lshash_adapter "
-            "probing recall space steps storage tables tuning"
+            "base batch bucket_model changes checks content copies costs engine exact explain growing hyperplanes "
+            "index kernels lshash_adapter probing recall space steps storage tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
