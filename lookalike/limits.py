@@ -5,3 +5,5 @@ MAX_BITS = 32
 MAX_TABLES = 1024
 # A table has no more buckets.
 MAX_PROBES = 2**MAX_BITS
+# Rows are numbered by 32-bit integers.
+MAX_ROWS = 2**31 - 1

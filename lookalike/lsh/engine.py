@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lookalike.limits import MAX_PROBES
+from lookalike.limits import MAX_PROBES, MAX_ROWS
 from lookalike.lsh import steps
 from lookalike.lsh.base import Float32Array, Int64Array, Metric, Neighbors, nearest_first
 from lookalike.lsh.batch import answer_batch
@@ -105,7 +105,7 @@ class HyperplaneLSH(GrowingIndex):
         """
         rows = checked_vectors(vectors)
         row_ids = checked_ids(ids, len(rows))
-        probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1)
+        probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1, MAX_ROWS)
         seed = checked_int("seed", seed, 0)
         checked_choice("plan", plan, Plan)
         planes = checked_hyperplanes(hyperplanes, rows.shape[1], n_tables, n_bits, sketch_bits, seed)

@@ -16,6 +16,7 @@ from lookalike.lsh.checks import checked_ids, checked_int, checked_query, checke
 from lookalike.lsh.content import Content, rows_of_ids, take
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.storage import read_arrays, read_description, unpack_index, write_index_folder
+from lookalike.lsh.stored_checks import check_stored
 
 # How many neighbors a range search asks for first, and how many times as many each time after.
 _FIRST_NEIGHBORS = 64
@@ -108,10 +109,11 @@ class VectorIndex(ABC):
         """The index that `save` wrote; with `mmap`, arrays stay on disk until they are needed.
 
         Raises:
-            IndexFormatError: a file is missing, truncated or altered, or of an unknown format.
+            IndexFormatError: a file is missing, truncated or altered, of an unknown format, or out of range.
         """
         description = read_description(Path(folder), cls.engine)
         arrays, parameters = read_arrays(Path(folder), description, mmap), description["parameters"]
+        check_stored(Path(folder), cls.engine, parameters, arrays)
         return cls._restored(VectorSpace(parameters["metric"], arrays["mean"]), parameters, arrays)
 
     @abstractmethod

@@ -97,7 +97,7 @@ MAY_MAKE_STALE = {
         "embedding": "table",
         "lsh": (
             "base batch bucket_model changes checks content copies costs engine exact explain growing hyperplanes "
-            "index kernels lshash_adapter probing recall space steps storage tables tuning"
+            "index kernels lshash_adapter probing recall space steps storage stored_checks tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
         "stages": "build_lsh",
@@ -111,7 +111,7 @@ MAY_MAKE_STALE = {
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
             "base batch bucket_model changes checks content copies costs engine exact explain growing hyperplanes "
-            "index kernels lshash_adapter probing recall space steps storage tables tuning"
+            "index kernels lshash_adapter probing recall space steps storage stored_checks tables tuning"
         ),
         "lsh.kernels": "jit probing ranking runner steps",
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
