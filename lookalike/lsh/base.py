@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Metric = Literal["cosine", "euclidean"]
-METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
+Metric = Literal["cosine", "euclidean", "inner_product"]
+METRICS: tuple[Metric, ...] = ("cosine", "euclidean", "inner_product")
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -20,7 +20,7 @@ class Neighbors:
 
     `ids` is int64 (m,), `distances` float32 (m,); `candidates` counts the vectors whose distance
     to the query was computed. Cosine distance is 1 - cosine similarity of the centred vectors,
-    Euclidean distance is not squared.
+    Euclidean distance is not squared, and the distance for inner product is its negative, of the vectors as they are.
     """
 
     ids: Int64Array

@@ -56,10 +56,10 @@ def cheapest_plan(sample: Sample, space: VectorSpace, target_recall: float, seed
     """The cheapest plan whose buckets hold the target share of neighbors, else the plan that holds most."""
     sample = sample.thinned(_MODEL_QUERIES)
     most = choices.tables[-1], choices.bits[-1]
-    planes = draw_hyperplanes(space.dim, *most, checked_sketch_bits(None, most[0] * most[1]), seed)
-    keys, _ = hash_rows(sample.vectors, space.mean, planes)
+    planes = draw_hyperplanes(len(space.hash_mean), *most, checked_sketch_bits(None, most[0] * most[1]), seed)
+    keys, _ = hash_rows(sample.vectors, space, planes)
     prepared = [space.prepare(sample.vectors[row]) for row in sample.chosen]
-    hashes = [(own, margins) for own, _, margins in (hash_query(q, space.mean, planes) for q in prepared)]
+    hashes = [(own, margins) for own, _, margins in (hash_query(q, space, planes) for q in prepared)]
     plans = []
     for n_bits in choices.bits:
         # The first bits of longer keys are keys of fewer bits.

@@ -16,7 +16,7 @@ from lookalike.lsh.content import (
 )
 from lookalike.lsh.copies import FirstCopies, first_copies_with_more
 from lookalike.lsh.hyperplanes import hash_rows
-from lookalike.lsh.space import mean_of_rows
+from lookalike.lsh.space import space_of_rows
 from lookalike.lsh.tables import build_tables
 
 # Each addition builds the tail's tables again, so it stays short; dead rows cost a test each.
@@ -36,7 +36,7 @@ def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Conte
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
     planes, tail = content.planes, content.tail
     scales = content.space.row_scales(vectors)
-    keys, sketches = hash_rows(vectors, content.space.mean, planes)
+    keys, sketches = hash_rows(vectors, content.space, planes)
     old_keys = keys_of_sketches(tail.sketches, planes)
     longer = Segment(
         np.concatenate([tail.vectors, vectors]),
@@ -80,7 +80,7 @@ def recentered(content: Content) -> Content:
     """The same living rows in one segment, around their mean."""
     content = compacted(content)
     vectors = content.main.vectors
-    space = replace(content.space, mean=mean_of_rows(vectors))
+    space = space_of_rows(content.space.metric, vectors, center=True)
     return new_content(vectors, content.ids, space, content.planes, content.follows_mean)
 
 
@@ -89,10 +89,10 @@ def followed(content: Content) -> Content:
     vectors = content.main.vectors
     if not content.follows_mean or not len(vectors):
         return content
-    mean = mean_of_rows(vectors).astype(np.float64)
-    some = vectors[:: max(1, len(vectors) // _ROWS_FOR_SPREAD)]
-    spread = np.sqrt(((some - mean) ** 2).sum(axis=1).mean())
-    moved = np.linalg.norm(mean - content.space.mean)
+    space = space_of_rows(content.space.metric, vectors, center=True)
+    points = space.points(vectors[:: max(1, len(vectors) // _ROWS_FOR_SPREAD)])
+    spread = np.sqrt(((points - space.hash_mean.astype(np.float64)) ** 2).sum(axis=1).mean())
+    moved = np.linalg.norm(space.hash_mean.astype(np.float64) - content.space.hash_mean)
     return recentered(content) if moved > _LARGEST_MOVE * spread else content
 
 

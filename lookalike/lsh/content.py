@@ -189,10 +189,10 @@ def hashed_segment(
 ) -> Segment:
     """A segment whose equal rows are hashed once."""
     if copies is None:
-        keys, sketches = hash_rows(vectors, space.mean, planes)
+        keys, sketches = hash_rows(vectors, space, planes)
     else:
         firsts, groups = np.unique(copies, return_inverse=True)
-        keys, sketches = hash_rows(vectors[firsts], space.mean, planes)
+        keys, sketches = hash_rows(vectors[firsts], space, planes)
         keys, sketches = keys[:, groups], sketches[groups]
     return Segment(vectors, scales, sketches, tables_of_first_rows(keys, copies, planes))
 

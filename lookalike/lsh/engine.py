@@ -36,7 +36,7 @@ from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
 from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
-from lookalike.lsh.space import PreparedQuery, VectorSpace, mean_of_rows
+from lookalike.lsh.space import Lift, PreparedQuery, VectorSpace, space_of_rows
 from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
 
@@ -91,14 +91,14 @@ class HyperplaneLSH(GrowingIndex):
             n_bits: hyperplanes per table, 1 to 32; `tune_lsh` chooses a good number.
             n_tables: number of tables.
             seed: seed of the hyperplanes; the same input and seed give the same index.
-            metric: cosine (1 - similarity) or euclidean (not squared).
+            metric: cosine (1 - similarity), euclidean (not squared) or inner_product (its negative; not centred).
             center: subtract the mean first, as vectors that lie on one side of the origin need.
-            mean: subtract this (dim,) instead of the mean of `vectors`.
+            mean: subtract this (dim,) instead of the mean of `vectors`; not for inner_product.
             probes: buckets probed per table, on average.
             rerank: at least this many candidates are ranked exactly; more for k above 64.
             sketch_bits: bits of the filter's sketches, by default 256 or as many as the tables need.
             plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
-            hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones.
+            hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones; dim + 1 for inner_product.
 
         Raises:
             TypeError, ValueError: see `checked_vectors` and `checked_ids`; parameters out of range.
@@ -108,9 +108,9 @@ class HyperplaneLSH(GrowingIndex):
         probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1, MAX_ROWS)
         seed = checked_int("seed", seed, 0)
         checked_choice("plan", plan, Plan)
-        planes = checked_hyperplanes(hyperplanes, rows.shape[1], n_tables, n_bits, sketch_bits, seed)
-        centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
-        space = VectorSpace(checked_metric(metric), centre)
+        given_mean = None if mean is None else checked_mean(mean, rows.shape[1])
+        space = space_of_rows(checked_metric(metric), rows, center, given_mean)
+        planes = checked_hyperplanes(hyperplanes, len(space.hash_mean), n_tables, n_bits, sketch_bits, seed)
         content = new_content(rows, row_ids, space, planes, follows_mean=center and mean is None)
         return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
@@ -181,7 +181,7 @@ class HyperplaneLSH(GrowingIndex):
 
     @property
     def hyperplanes(self) -> Float32Array:
-        """Normals (n_tables, n_bits, dim) of the tables' hyperplanes."""
+        """Normals (n_tables, n_bits, dim) of the tables' hyperplanes; dim + 1 for inner product."""
         planes = self._content.planes
         return planes.normals[: planes.n_keyed].reshape(planes.n_tables, planes.n_bits, -1)
 
@@ -233,7 +233,7 @@ class HyperplaneLSH(GrowingIndex):
 
     def _probe(self, content: Content, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
         """Tables and keys of the buckets to probe, and the query's sketch."""
-        keys, sketch, margins = hash_query(query, content.space.mean, content.planes)
+        keys, sketch, margins = hash_query(query, content.space, content.planes)
         if probes == "hamming":
             return *hamming_ball(keys, self.n_bits), sketch
         n_probes = self._checked_probes(probes) * self.n_tables
@@ -257,14 +257,23 @@ class HyperplaneLSH(GrowingIndex):
             "table_keys": tables.keys,
             "table_offsets": tables.table_offsets,
             "normals": content.planes.normals,
+            **({} if content.space.lift is None else {"lift_mean": content.space.lift.mean}),
             **content.stored_copies(),
         }
-        parameters = {"n_bits": self.n_bits, "n_tables": self.n_tables, "follows_mean": content.follows_mean}
+        parameters: dict[str, Any] = {
+            "n_bits": self.n_bits,
+            "n_tables": self.n_tables,
+            "follows_mean": content.follows_mean,
+        }
+        if content.space.lift is not None:
+            parameters["radius"] = content.space.lift.radius
         return content, {**parameters, **self._options()}, arrays
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
+        if space.metric == "inner_product":
+            space = replace(space, lift=Lift(parameters["radius"], arrays["lift_mean"]))
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
         segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
         content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))

@@ -12,7 +12,7 @@ from lookalike.lsh.checks import checked_ids, checked_int, checked_mean, checked
 from lookalike.lsh.content import Content, content_of_segment, new_content, unhashed_segment
 from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import no_hyperplanes
-from lookalike.lsh.space import PreparedQuery, VectorSpace, shortlist
+from lookalike.lsh.space import PreparedQuery, VectorSpace, shortlist, space_of_rows
 
 _ROWS_PER_PRODUCT = 1 << 14
 _QUERIES_PER_PRODUCT = 256
@@ -37,7 +37,8 @@ class ExactIndex(GrowingIndex):
         With `mean=index.mean` of another index it ranks exactly as that one.
         """
         rows = checked_vectors(vectors)
-        space = VectorSpace(checked_metric(metric), checked_mean(mean, rows.shape[1]))
+        given_mean = None if mean is None else checked_mean(mean, rows.shape[1])
+        space = space_of_rows(checked_metric(metric), rows, False, given_mean)
         return cls(new_content(rows, checked_ids(ids, len(rows)), space, no_hyperplanes(space.dim)))
 
     def query(self, vector: ArrayLike, k: int) -> Neighbors:

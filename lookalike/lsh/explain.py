@@ -83,11 +83,13 @@ def explain_match(content: Content, query: PreparedQuery, row: int, n_probes: in
     space, planes = content.space, content.planes
     segment, place = (content.main, row) if row < len(content.main) else (content.tail, row - len(content.main))
     vector = segment.vectors[place]
-    keys, sketch, margins = hash_query(query, space.mean, planes)
+    keys, sketch, margins = hash_query(query, space, planes)
     stored = keys_of_sketches(segment.sketches[place : place + 1], planes)[:, 0]
     tables, buckets, _ = probe_sequence(keys, margins, n_probes)
-    coordinates = np.sqrt(margins) / max(query.norm, 1e-300)
-    angle = _angle(query.direction, vector - space.mean.astype(np.float64))
+    hash_mean = space.hash_mean.astype(np.float64)
+    own_point, point = query.point - hash_mean, space.points(vector[None, :])[0] - hash_mean
+    coordinates = np.sqrt(margins) / max(float(np.linalg.norm(own_point)), 1e-300)
+    angle = _angle(own_point, point)
     same_side = 1.0 - angle / np.pi
     return {
         "distance": float(space.distances(vector[None, :], query)[0]),
@@ -97,7 +99,7 @@ def explain_match(content: Content, query: PreparedQuery, row: int, n_probes: in
         "tables": _table_matches(keys, stored, tables, buckets, segment),
         "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch).sum()),
         "sketch_bits": len(sketch) * BITS_PER_WORD,
-        "chance_to_miss": _chance_to_miss(keys, coordinates, tables, buckets, angle, space.dim),
+        "chance_to_miss": _chance_to_miss(keys, coordinates, tables, buckets, angle, len(hash_mean)),
         "chance_to_miss_without_probing": float((1.0 - same_side**planes.n_bits) ** planes.n_tables),
     }
 

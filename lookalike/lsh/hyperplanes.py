@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from lookalike.limits import MAX_BITS, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array
 from lookalike.lsh.checks import LARGEST_VALUE, checked_int
-from lookalike.lsh.space import PreparedQuery, rounding_error, sum_products
+from lookalike.lsh.space import PreparedQuery, VectorSpace, rounding_error, sum_products
 
 BITS_PER_WORD = 64
 _ROWS_PER_BLOCK = 4096
@@ -153,7 +153,7 @@ def sketches_of(sides: Bits) -> Sketches:
     return np.packbits(sides, axis=1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
 
 
-def hash_rows(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) -> tuple[Keys, Sketches]:
+def hash_rows(vectors: Float32Array, space: VectorSpace, planes: Hyperplanes) -> tuple[Keys, Sketches]:
     """Keys (n_tables, n) and sketches (n, words) of all rows, block by block."""
     keys = np.empty((planes.n_tables, len(vectors)), np.uint32)
     sketches = np.empty((len(vectors), planes.sketch_bits // BITS_PER_WORD), np.uint64)
@@ -161,21 +161,23 @@ def hash_rows(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) ->
         return keys, sketches
     for start in range(0, len(vectors), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        sides = sides_of(vectors[some], mean, planes)
+        sides = sides_of(space.points(vectors[some]), space.hash_mean, planes)
         keys[:, some] = table_keys(sides, planes.n_tables, planes.n_bits).T
         sketches[some] = sketches_of(sides)
     return keys, sketches
 
 
-def hash_query(query: PreparedQuery, mean: Float32Array, planes: Hyperplanes) -> tuple[Keys, Sketches, Float64Array]:
+def hash_query(query: PreparedQuery, space: VectorSpace, planes: Hyperplanes) -> tuple[Keys, Sketches, Float64Array]:
     """A query's keys (n_tables,), sketch (words,), and squared distances to the tables' hyperplanes (n_tables, n_bits).
 
-    Always one product of the same shape for each query, so that batches and single queries agree to the last bit.
+    Always one product of the same shape per query, so that batches and single queries agree to the last bit.
     """
-    projections = planes.normals @ query.centered
+    centered = query.point - space.hash_mean
+    projections = planes.normals @ centered
     sides: Bits = projections > 0.0
-    if np.abs(projections).min() <= rounding_error(len(mean)) * query.norm * planes.norms.max():
-        sides = sides_of(query.vector[None, :], mean, planes)[0]
+    nearest, norm = np.abs(projections).min(), np.linalg.norm(centered.astype(np.float64))
+    if nearest <= rounding_error(len(centered)) * norm * planes.norms.max():
+        sides = sides_of(query.point[None, :], space.hash_mean, planes)[0]
     margins = (projections[: planes.n_keyed] / planes.norms[: planes.n_keyed]) ** 2
     keys = table_keys(sides[None, :], planes.n_tables, planes.n_bits)[0]
     return keys, sketches_of(sides[None, :])[0], margins.reshape(planes.n_tables, planes.n_bits)

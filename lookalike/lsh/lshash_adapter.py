@@ -73,6 +73,7 @@ class LSHashIndex(VectorIndex):
         centre = mean_of_rows(rows) if center and mean is None else checked_mean(mean, rows.shape[1])
         normals = _normals(hyperplanes, rows.shape[1], n_tables, n_bits, seed)
         checked_choice("probe", probe, Probe)
+        checked_choice("metric of lshash3", metric, ("cosine", "euclidean"))
         space = VectorSpace(checked_metric(metric), centre)
         content = new_content(rows, row_ids, space, no_hyperplanes(space.dim))
         return cls(content, normals, probe=probe, seed=seed)

@@ -31,15 +31,49 @@ class PreparedQuery:
 
     `direction` is what rows are multiplied with: the centred query, of unit length for cosine;
     `fast_direction` is the same in float32, `offset` is mean . direction, `norm` that of the centred query.
+    `point` is what is hashed, see `VectorSpace.points`.
     """
 
     vector: Float32Array
-    centered: Float32Array
     direction: Float64Array
     fast_direction: Float32Array
     offset: float
     norm: float
     is_zero: bool
+    point: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """One added dimension, in which the largest inner product is the smallest angle.
+
+    A row x becomes (x, sqrt(radius^2 - |x|^2)), so that all rows have the length `radius`, and a query q becomes
+    (q, 0) of the same length (Bachrach et al., Speeding up the Xbox recommender system, 2014; Neyshabur and Srebro,
+    On symmetric and asymmetric LSHs for inner product search, 2015). `mean` (dim + 1,) is subtracted before hashing.
+    Rows longer than `radius` count as if they were as long.
+    """
+
+    radius: float
+    mean: Float32Array
+
+    def rows(self, vectors: Float32Array) -> Float32Array:
+        """Rows (n, dim) with the added component, (n, dim + 1)."""
+        return np.column_stack([vectors, added_components(vectors, self.radius)])
+
+    def query(self, vector: Float32Array, norm: float) -> Float32Array:
+        """A query (dim,) of the given norm, (dim + 1,)."""
+        scaled = vector * (self.radius / max(norm, SMALLEST_NORM))
+        return np.append(scaled.astype(np.float32), np.float32(0))
+
+
+def added_components(vectors: Float32Array, radius: float) -> Float32Array:
+    """The component that makes each row (n, dim) as long as `radius`; 0 for longer rows."""
+    added = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _ROWS_PER_SUM):
+        block = vectors[start : start + _ROWS_PER_SUM].astype(np.float64)
+        squared_norms = np.einsum("ij,ij->i", block, block)
+        added[start : start + len(block)] = np.sqrt(np.maximum(radius**2 - squared_norms, 0.0))
+    return added
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +82,38 @@ class VectorSpace:
 
     Cosine: 1 - cosine similarity. A vector equal to the mean has no direction: its distance is 0 to
     another such vector and 1 to every other one. Euclidean: the mean cancels out of the distance.
+    Inner product: the negative inner product of the vectors as they are, with a mean of zeros; what is hashed is
+    lifted, for which `lift` must be there.
     """
 
     metric: Metric
     mean: Float32Array
+    lift: Lift | None = None
 
     @property
     def dim(self) -> int:
         """Length of the vectors."""
         return len(self.mean)
 
+    @property
+    def hash_mean(self) -> Float32Array:
+        """What is subtracted from points before they are hashed, as long as a point."""
+        return self.mean if self.lift is None else self.lift.mean
+
+    def points(self, vectors: Float32Array) -> Float32Array:
+        """What is hashed of rows (n, dim): the rows themselves, or lifted ones (n, dim + 1)."""
+        return vectors if self.lift is None else self.lift.rows(vectors)
+
     def prepare(self, query: Float32Array) -> PreparedQuery:
         """The query (dim,) minus the mean, and what the two steps of ranking need of it."""
         mean = self.mean.astype(np.float64)
         centered = query.astype(np.float64) - mean
-        norm = float(np.sqrt(sum_products(centered[None, :], centered)[0]))
+        norm = norm_of(centered)
         is_zero = norm < SMALLEST_NORM
         direction = centered / norm if self.metric == "cosine" and not is_zero else centered
         offset = float(sum_products(direction[None, :], mean)[0])
-        return PreparedQuery(query, query - self.mean, direction, direction.astype(np.float32), offset, norm, is_zero)
+        point = query if self.lift is None else self.lift.query(query, norm)
+        return PreparedQuery(query, direction, direction.astype(np.float32), offset, norm, is_zero, point)
 
     def row_scales(self, vectors: Float32Array) -> Float32Array:
         """What ranking needs to know of each row: 1 / norm for cosine (0 for zero vectors), else the squared norm."""
@@ -79,7 +126,7 @@ class VectorSpace:
     def _block_scales(self, block: Float32Array) -> Float64Array:
         centered = block - self.mean.astype(np.float64)
         squared_norms: Float64Array = np.einsum("ij,ij->i", centered, centered)
-        if self.metric == "euclidean":
+        if self.metric != "cosine":
             return squared_norms
         norms = np.sqrt(squared_norms)
         scales: Float64Array = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms >= SMALLEST_NORM)
@@ -90,6 +137,8 @@ class VectorSpace:
         if self.metric == "euclidean":
             difference: Float64Array = np.subtract(vectors, query.vector, dtype=np.float64)
             return np.sqrt(sum_products(difference, difference)).astype(np.float32)
+        if self.metric == "inner_product":
+            return (0.0 - sum_products(vectors.astype(np.float64), query.direction)).astype(np.float32)
         centered: Float64Array = np.subtract(vectors, self.mean, dtype=np.float64)
         norms = np.sqrt(sum_products(centered, centered))
         is_zero = norms < SMALLEST_NORM
@@ -107,7 +156,8 @@ class VectorSpace:
     ) -> tuple[Float32Array, Float32Array]:
         """Approximate ranks of rows from their dot products with the query's direction, and bounds on their error.
 
-        A rank is the cosine distance, or the squared Euclidean one; both arrays have the shape of `dots`.
+        A rank is the cosine distance, the squared Euclidean one or the negative inner product; both arrays have the
+        shape of `dots`.
         """
         unit, mean_norm = rounding_error(self.dim), float(np.linalg.norm(self.mean))
         if self.metric == "cosine":
@@ -115,6 +165,8 @@ class VectorSpace:
             if query.is_zero:
                 ranks = np.where(scales == 0.0, 0.0, 1.0)
             return ranks.astype(np.float32), (unit * (1.0 + mean_norm * scales)).astype(np.float32)
+        if self.metric == "inner_product":
+            return -dots, (unit * np.float32(query.norm) * np.sqrt(scales)).astype(np.float32)
         ranks = scales + np.float32(query.norm**2) - 2.0 * (dots - np.float32(query.offset))
         row_norms = np.sqrt(scales) + np.float32(mean_norm)
         bounds = unit * (scales + np.float32(query.norm**2) + 2.0 * row_norms * np.float32(query.norm))
@@ -127,6 +179,12 @@ def rounding_error(dim: int) -> float:
     It assumes at least four partial sums, which every vectorised implementation has (BLAS has 16 or more).
     """
     return (dim / 4 + 32) * _UNIT_ROUNDOFF
+
+
+def norm_of(vector: Float32Array | Float64Array) -> float:
+    """The length of a vector (dim,), summed as the compiled code does."""
+    exact = vector.astype(np.float64)
+    return float(np.sqrt(sum_products(exact[None, :], exact)[0]))
 
 
 def sum_products(first: Float64Array, second: Float64Array) -> Float64Array:
@@ -153,6 +211,26 @@ def shortlist(ranks: Float32Array, bounds: Float32Array, k: int) -> "np.ndarray[
     highest = ranks + bounds
     limit = np.partition(highest, k - 1)[k - 1]
     return np.flatnonzero(ranks - bounds <= limit)
+
+
+def space_of_rows(metric: Metric, vectors: Float32Array, center: bool, mean: Float32Array | None = None) -> VectorSpace:
+    """The space of rows (n, dim) around `mean`, by default their own mean if `center`.
+
+    Raises:
+        ValueError: a mean for inner product, which is of the vectors as they are.
+    """
+    dim = vectors.shape[1]
+    if metric != "inner_product":
+        if mean is None:
+            mean = mean_of_rows(vectors) if center else np.zeros(dim, np.float32)
+        return VectorSpace(metric, mean)
+    if mean is not None and mean.any():
+        raise ValueError("metric inner_product takes no mean: it ranks the vectors as they are")
+    plain = VectorSpace(metric, np.zeros(dim, np.float32))
+    radius = float(np.sqrt(plain.row_scales(vectors).max(initial=0.0)))
+    added = added_components(vectors, radius)[:, None]
+    centre = np.append(mean_of_rows(vectors), mean_of_rows(added)) if center else np.zeros(dim + 1, np.float32)
+    return VectorSpace(metric, plain.mean, Lift(radius, centre))
 
 
 def mean_of_rows(vectors: Float32Array) -> Float32Array:

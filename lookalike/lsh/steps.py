@@ -87,7 +87,7 @@ def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) 
 
 def scan(content: Content, query: PreparedQuery, k: int) -> Neighbors:
     """The k nearest of all living rows."""
-    if query.is_zero and content.space.metric == "cosine":
+    if query.is_zero and content.space.metric != "euclidean":
         return _nearest_to_zero(content, k)
     parts = []
     for block in searched_blocks(content, _ROWS_PER_SCAN):
@@ -110,9 +110,10 @@ def nearest_of_parts(
 
 
 def _nearest_to_zero(content: Content, k: int) -> Neighbors:
-    """The k nearest to a zero vector, by definition: zero vectors at distance 0, then all others at 1."""
+    """The k nearest to a zero vector, by definition: for cosine zero vectors at 0, and others at 1; else all at 0."""
     rows = np.concatenate([np.empty(0, np.int64), *(block.rows for block in searched_blocks(content, _ROWS_PER_SCAN))])
-    distances = np.where(take(content.segments, "scales", rows) == 0.0, 0.0, 1.0).astype(np.float32)
+    is_near = take(content.segments, "scales", rows) == 0.0 if content.space.metric == "cosine" else True
+    distances = np.where(is_near, np.zeros(len(rows), np.float32), np.float32(1))
     return content.answer(rows, distances, k, len(content))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lookalike.errors import IndexFormatError
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_ROWS, MAX_TABLES
 from lookalike.lsh.base import METRICS
-from lookalike.lsh.checks import checked_choice, checked_int, checked_vectors, first_duplicate
+from lookalike.lsh.checks import LARGEST_VALUE, checked_choice, checked_int, checked_vectors, first_duplicate
 from lookalike.lsh.storage import DIGEST_LIMIT_BYTES
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -99,11 +99,25 @@ def _check_numbers(parameters: Parameters) -> None:
 
 
 def _check_planes(parameters: Parameters, arrays: Arrays) -> None:
-    normals, (n_rows, dim) = arrays["normals"], arrays["vectors"].shape
+    normals, n_rows, dim = arrays["normals"], len(arrays["vectors"]), _point_dim(parameters, arrays)
     n_planes, n_keyed = len(normals), parameters["n_bits"] * parameters["n_tables"]
     _require(n_planes % 64 == 0 and n_planes >= n_keyed, f"{n_planes} hyperplanes do not fit {n_keyed} bits of keys")
     _require_shapes(arrays, {"normals": (n_planes, dim), "sketches": (n_rows, n_planes // 64)})
     _check_normals(normals)
+
+
+def _point_dim(parameters: Parameters, arrays: Arrays) -> int:
+    """Length of what is hashed: one more than that of a vector for inner product."""
+    dim = int(arrays["vectors"].shape[1])
+    if parameters["metric"] != "inner_product":
+        return dim
+    _require(not arrays["mean"].any(), "inner product takes no mean")
+    _check_kinds({"lift_mean": ("float32", 1)}, arrays)
+    _require_shapes(arrays, {"lift_mean": (dim + 1,)})
+    checked_vectors(arrays["lift_mean"][None, :], name="lift_mean")
+    radius = parameters["radius"]
+    _require(isinstance(radius, float) and 0.0 <= radius < LARGEST_VALUE**2, f"radius is {radius!r}")
+    return dim + 1
 
 
 def _check_normals(normals: NDArray[Any]) -> None:

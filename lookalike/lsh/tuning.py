@@ -17,12 +17,13 @@ from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors
 from lookalike.lsh.bucket_model import BucketPlan, Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
+from lookalike.lsh.content import new_content
 from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
 from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH, Plan
 from lookalike.lsh.exact import ExactIndex
-from lookalike.lsh.hyperplanes import checked_sketch_bits
+from lookalike.lsh.hyperplanes import checked_sketch_bits, draw_hyperplanes
 from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
-from lookalike.lsh.space import VectorSpace, mean_of_rows
+from lookalike.lsh.space import VectorSpace, space_of_rows
 from lookalike.lsh.steps import level_of, needs_scan, rerank_size
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def tune_lsh(
         _choices("n_tables", n_tables, _TABLE_CHOICES, MAX_TABLES),
         _choices("probes", probes, _PROBE_CHOICES, MAX_PROBES),
     )
-    space = VectorSpace(checked_metric(metric), mean_of_rows(rows) if center else np.zeros(rows.shape[1], np.float32))
+    space = space_of_rows(checked_metric(metric), rows, center)
     if len(rows) < 2:
         return LSHParams(choices.bits[0], choices.tables[0], probes or DEFAULT_PROBES)
     if target_recall == 1.0:
@@ -229,15 +230,11 @@ class _Trials:
         numbers = params.n_bits, params.n_tables, params.sketch_bits
         if self._built is None or self._built[0] != numbers:
             n_bits, n_tables, sketch_bits = numbers
-            index = HyperplaneLSH.build(
-                self._sample.vectors,
-                n_bits=n_bits,
-                n_tables=n_tables,
-                sketch_bits=sketch_bits,
-                metric=self._space.metric,
-                mean=self._space.mean,
-                seed=self._seed,
-            )
+            sketch_bits = checked_sketch_bits(sketch_bits, n_tables * n_bits)
+            planes = draw_hyperplanes(len(self._space.hash_mean), n_tables, n_bits, sketch_bits, self._seed)
+            rows = self._sample.vectors
+            content = new_content(rows, np.arange(len(rows)), self._space, planes)
+            index = HyperplaneLSH(content, probes=params.probes, rerank=params.rerank, seed=self._seed)
             self._built = numbers, index
         return self._built[1]
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index
+from lookalike.lsh.base import METRICS
 from lookalike.lsh.hyperplanes import draw_hyperplanes, hash_rows
 from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.space import VectorSpace
 
 # Few distinct small values make equal vectors, zero vectors and equal distances common.
 VALUES = st.integers(-2, 2).map(float) | st.floats(-100, 100, width=32)
@@ -27,7 +29,7 @@ def vectors_and_options(draw, n_min=1, n_max=40):
         "n_bits": draw(st.integers(1, 10)),
         "n_tables": draw(st.integers(1, 5)),
         "probes": draw(st.integers(1, 6)),
-        "metric": draw(st.sampled_from(["cosine", "euclidean"])),
+        "metric": draw(st.sampled_from(METRICS)),
         "center": draw(st.booleans()),
         "seed": draw(st.integers(0, 5)),
     }
@@ -46,7 +48,7 @@ def large_index(draw):
         "n_bits": draw(st.integers(2, 14)),
         "n_tables": draw(st.integers(1, 6)),
         "probes": draw(st.integers(1, 20)),
-        "metric": draw(st.sampled_from(["cosine", "euclidean"])),
+        "metric": draw(st.sampled_from(METRICS)),
         "seed": seed,
     }
     queries = np.concatenate([rng.standard_normal((3, dim)), vectors[:3]]).astype(np.float32)
@@ -99,6 +101,7 @@ def test_batch_is_one_by_one_and_the_same_again(case):
 @given(large_index())
 def test_a_stored_vector_finds_itself_first_and_among_the_candidates(case):
     vectors, options, _ = case
+    options["metric"] = "cosine" if options["metric"] == "inner_product" else options["metric"]
     index = HyperplaneLSH.build(vectors, **options)
     for row in (0, len(vectors) // 2, len(vectors) - 1):
         assert row in index.candidates(vectors[row], probes=1)
@@ -128,7 +131,7 @@ def test_add_then_remove_gives_the_old_answers(case, n_more):
     before = index.query_batch(queries, 10)
     more = np.arange(10_000, 10_000 + n_more)
     index.add(queries[np.arange(n_more) % len(queries)], more)
-    assert index.query(queries[0], 1).distances[0] == 0
+    assert options["metric"] == "inner_product" or index.query(queries[0], 1).distances[0] == 0
     index.remove(more)
     for old, new in zip(before, index.query_batch(queries, 10), strict=True):
         assert_same(old, new)
@@ -156,11 +159,11 @@ def test_save_and_load_give_equal_answers(case):
 def test_scaling_by_a_power_of_two_changes_no_hash(case, exponent):
     vectors, options = case
     planes = draw_hyperplanes(vectors.shape[1], options["n_tables"], options["n_bits"], 64, options["seed"])
-    zero = np.zeros(vectors.shape[1], np.float32)
+    space = VectorSpace("cosine", np.zeros(vectors.shape[1], np.float32))
     # Below 2**-60 of values that are themselves tiny, float32 has no more bits to keep.
     vectors = np.where(np.abs(vectors) < 1e-10, 0, vectors).astype(np.float32)
     scaled = (vectors * np.float32(2.0**exponent)).astype(np.float32)
-    for one, other in zip(hash_rows(vectors, zero, planes), hash_rows(scaled, zero, planes), strict=True):
+    for one, other in zip(hash_rows(vectors, space, planes), hash_rows(scaled, space, planes), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -169,10 +172,10 @@ def test_scaling_by_a_power_of_two_changes_no_hash(case, exponent):
 def test_a_row_is_hashed_alike_alone_and_among_others(case):
     vectors, options = case
     planes = draw_hyperplanes(vectors.shape[1], options["n_tables"], options["n_bits"], 64, options["seed"])
-    mean = vectors[0]
-    keys, sketches = hash_rows(vectors, mean, planes)
+    space = VectorSpace("cosine", vectors[0])
+    keys, sketches = hash_rows(vectors, space, planes)
     for row, vector in enumerate(vectors):
-        alone_keys, alone_sketch = hash_rows(vector[None, :], mean, planes)
+        alone_keys, alone_sketch = hash_rows(vector[None, :], space, planes)
         np.testing.assert_array_equal(alone_keys[:, 0], keys[:, row])
         np.testing.assert_array_equal(alone_sketch[0], sketches[row])
 
@@ -182,7 +185,7 @@ def test_a_row_is_hashed_alike_alone_and_among_others(case):
 def test_more_tables_never_lose_and_more_bits_never_add_a_candidate(case, probes):
     vectors, options = case
     rng = np.random.default_rng(options["seed"])
-    normals = rng.standard_normal((4, 8, vectors.shape[1]))
+    normals = rng.standard_normal((4, 8, vectors.shape[1] + (options["metric"] == "inner_product")))
     space = {"center": options["center"], "metric": options["metric"]}
     query = vectors[-1]
 
@@ -221,17 +224,19 @@ def test_probes_are_the_buckets_of_lowest_score(n_tables, n_bits, seed, n_probes
     assert {(table, key) for _, table, key in expected} == set(zip(tables.tolist(), buckets.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 @SETTINGS
 @given(case=vectors_and_options())
 def test_exact_search_is_the_definition(metric, case):
     vectors, _ = case
-    mean = vectors.mean(axis=0)
+    mean = None if metric == "inner_product" else vectors.mean(axis=0)
     index = ExactIndex.build(vectors, metric=metric, mean=mean)
     answer = index.query(vectors[0], len(vectors))
     rows, query = vectors.astype(float) - index.mean, vectors[0].astype(float) - index.mean
     if metric == "euclidean":
         expected = np.linalg.norm(rows - query, axis=1)
+    elif metric == "inner_product":
+        expected = -(rows @ query)
     else:
         norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
         cosines = np.divide(rows @ query, norms, out=np.zeros(len(rows)), where=norms > 0)

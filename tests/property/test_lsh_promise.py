@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
+from lookalike.lsh.base import METRICS
 from lookalike.lsh.tuning import recall_at_k
 from tests.laws import LAWS, draw
 
@@ -31,7 +32,7 @@ def tuned(law, target, **options):
     return HyperplaneLSH.build(vectors, metric=options.get("metric", "cosine"), **params.as_kwargs())
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("law", LAWS)
 def test_promise_is_kept_for_every_law(law, metric):
     assert_kept(shares_found(tuned(law, 0.95, metric=metric), law, 10), 0.95)

@@ -6,6 +6,7 @@ import pytest
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
 from lookalike.lsh.hyperplanes import draw_hyperplanes, hash_rows
 from lookalike.lsh.recall import confidence_interval, recall_at_k
+from lookalike.lsh.space import VectorSpace
 
 DIM = 64
 FOUR_DEVIATIONS = 4.0
@@ -43,8 +44,8 @@ def test_candidates_are_found_with_the_chance_of_theory(degrees, n_bits, n_table
     for seed in range(n_indexes):
         first, second = pairs_at_angle(angle, pairs_each, rng)
         planes = draw_hyperplanes(DIM, n_tables, n_bits, 256, seed)
-        zero = np.zeros(DIM, np.float32)
-        keys_first, keys_second = hash_rows(first, zero, planes)[0], hash_rows(second, zero, planes)[0]
+        space = VectorSpace("cosine", np.zeros(DIM, np.float32))
+        keys_first, keys_second = hash_rows(first, space, planes)[0], hash_rows(second, space, planes)[0]
         found.append((keys_first == keys_second).any(axis=0).mean())
     expected = 1 - (1 - (1 - angle / np.pi) ** n_bits) ** n_tables
     # Pairs of one index share hyperplanes: only the indexes count as independent.
@@ -55,8 +56,8 @@ def test_candidates_are_found_with_the_chance_of_theory(degrees, n_bits, n_table
 def test_sketches_estimate_angles():
     first, second = pairs_at_angle(np.radians(40), 300, np.random.default_rng(1))
     planes = draw_hyperplanes(DIM, 1, 1, 1024, 3)
-    zero = np.zeros(DIM, np.float32)
-    one, other = hash_rows(first, zero, planes)[1], hash_rows(second, zero, planes)[1]
+    space = VectorSpace("cosine", np.zeros(DIM, np.float32))
+    one, other = hash_rows(first, space, planes)[1], hash_rows(second, space, planes)[1]
     shares = np.bitwise_count(one ^ other).sum(axis=1) / 1024
     limit = FOUR_DEVIATIONS * np.sqrt((40 / 180) * (140 / 180) / 1024)
     assert abs(shares.mean() - 40 / 180) <= limit

@@ -7,6 +7,9 @@ import numpy as np
 from lookalike.lsh.kernels.jit import jit, prefetch
 from lookalike.lsh.space import SMALLEST_COSINE_DISTANCE, SMALLEST_NORM
 
+# Places in `base.METRICS`.
+COSINE, EUCLIDEAN, INNER_PRODUCT = 0, 1, 2
+
 _ROWS_AHEAD = 4
 _FLOATS_PER_CACHE_LINE = 16
 
@@ -54,12 +57,15 @@ def dot_products(rows: Any, vectors: Any, direction: Any, dots: Any) -> None:
 @jit()
 def bound_ranks(dots: Any, rows: Any, scales: Any, ranking: Any, lows: Any, highs: Any) -> None:
     """Write bounds from below and above on the rank of each row, as `VectorSpace.approximate` gives them."""
-    is_cosine, error, mean_norm, offset, norm = ranking
+    metric, error, mean_norm, offset, norm = ranking
     for position in range(len(rows)):
         scale, dot = np.float64(scales[rows[position]]), np.float64(dots[position]) - offset
-        if is_cosine:
+        if metric == COSINE:
             rank = 1.0 - dot * scale
             bound = error * (1.0 + mean_norm * scale)
+        elif metric == INNER_PRODUCT:
+            rank = -dot
+            bound = error * np.sqrt(scale) * norm
         else:
             rank = scale + norm * norm - 2.0 * dot
             bound = error * (scale + norm * norm + 2.0 * (np.sqrt(scale) + mean_norm) * norm)
@@ -75,13 +81,15 @@ def bound_segment(rows: Any, segment: Any, fast_direction: Any, ranking: Any, lo
 
 
 @jit()
-def exact_distance(vector: Any, query: Any, mean: Any, direction: Any, is_cosine: bool, work: Any) -> float:
+def exact_distance(vector: Any, query: Any, mean: Any, direction: Any, metric: int, work: Any) -> float:
     """The distance of one row, as `VectorSpace.distances` gives it for a query that is not zero."""
     for component in range(len(vector)):
-        reference = mean[component] if is_cosine else np.float64(query[component])
+        reference = np.float64(query[component]) if metric == EUCLIDEAN else mean[component]
         work[component] = np.float64(vector[component]) - reference
+    if metric == INNER_PRODUCT:
+        return 0.0 - sum_products(work, direction)
     squared = sum_products(work, work)
-    if not is_cosine:
+    if metric == EUCLIDEAN:
         return float(np.sqrt(squared))
     norm = np.sqrt(squared)
     if norm < SMALLEST_NORM:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Neighbors
+from lookalike.lsh.base import METRICS, Float32Array, Neighbors
 from lookalike.lsh.content import Content, Segment
-from lookalike.lsh.space import rounding_error
+from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 
 # About what importing and compiling cost; a batch that takes NumPy longer is worth it.
@@ -41,17 +41,25 @@ class KernelRunner:
     """One state of an index in the form that the kernels take."""
 
     content: Content
-    settings: tuple[bool, float, float, int, int]
+    settings: tuple[int, float, float, int, int]
     arrays: tuple[Any, ...]
 
     def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
-        planes = self.content.planes
-        projections = planes.normals @ (query - self.content.space.mean)
+        space, planes = self.content.space, self.content.planes
+        point = query if space.lift is None else space.lift.query(query, norm_of(query))
+        projections = planes.normals @ (point - space.hash_mean)
         limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.content.n_searched)
-        mean, plane_arrays, segments, searched = self.arrays
+        mean, hash_mean, plane_arrays, segments, searched = self.arrays
         rows, distances, n_ranked = _loaded["steps"].find_nearest(
-            query, mean, projections, plane_arrays, self.settings, segments, searched, limits
+            _plain(query),
+            mean,
+            (projections, _plain(point), hash_mean),
+            plane_arrays,
+            self.settings,
+            segments,
+            searched,
+            limits,
         )
         if n_ranked < 0:
             return None
@@ -63,10 +71,17 @@ def kernel_runner(content: Content) -> KernelRunner:
     space, planes = content.space, content.planes
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))
-    settings = (space.metric == "cosine", rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
+    settings = (METRICS.index(space.metric), rounding_error(space.dim), mean_norm, planes.n_tables, planes.n_bits)
     searched = np.empty(0, np.bool_) if content.searched is None else content.searched
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
-    arrays = (_plain(mean), (_plain(planes.normals), _plain(planes.norms)), segments, _plain(searched))
+    hash_mean = space.hash_mean.astype(np.float64)
+    arrays = (
+        _plain(mean),
+        _plain(hash_mean),
+        (_plain(planes.normals), _plain(planes.norms)),
+        segments,
+        _plain(searched),
+    )
     return KernelRunner(content, settings, arrays)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lookalike.lsh.kernels.jit import count_bits, jit, prefetch
 from lookalike.lsh.kernels.probing import kth_smallest, probe_sequence
-from lookalike.lsh.kernels.ranking import bound_segment, exact_distance, sum_products
+from lookalike.lsh.kernels.ranking import COSINE, bound_segment, exact_distance, sum_products
 from lookalike.lsh.space import SMALLEST_NORM
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
 
@@ -186,26 +186,30 @@ def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments
 
 @jit()
 def find_nearest(
-    query: Any, mean: Any, projections: Any, planes: Any, settings: Any, segments: Any, searched: Any, limits: Any
+    query: Any, mean: Any, hashed: Any, planes: Any, settings: Any, segments: Any, searched: Any, limits: Any
 ) -> Any:
     """Rows and distances, in no order, of all that can be among the k nearest candidates; how many were ranked.
 
-    That number is negative when there is no answer: TOO_FEW candidates, or IS_ZERO.
+    That number is negative when there is no answer: TOO_FEW candidates, or IS_ZERO. `hashed` are the projections of
+    the query's point, the point, and the mean of points.
     """
-    is_cosine, error, mean_norm, n_tables, n_bits = settings
+    metric, error, mean_norm, n_tables, n_bits = settings
+    projections, point, hash_mean = hashed
     n_probes, level, rerank, k, n_searched = limits
     centered = query - mean
     norm = np.sqrt(sum_products(centered, centered))
     if norm < SMALLEST_NORM:
         return np.empty(0, np.int64), np.empty(0, np.float32), IS_ZERO
-    keys, sketch, margins = hash_projections(projections, centered, planes, 2.0 * error * norm, n_tables, n_bits)
+    offset = point - hash_mean
+    hash_error = 2.0 * error * np.sqrt(sum_products(offset, offset))
+    keys, sketch, margins = hash_projections(projections, offset, planes, hash_error, n_tables, n_bits)
     tables, buckets = probe_sequence(keys, margins, n_probes)
     rows, in_main, n_rows = find_candidates(tables, buckets, segments, searched, n_searched)
     if n_rows < level:
         return np.empty(0, np.int64), np.empty(0, np.float32), TOO_FEW
     in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, segments, rerank)
-    direction = centered / norm if is_cosine else centered
-    ranking = (is_cosine, error, mean_norm, sum_products(direction, mean), norm)
+    direction = centered / norm if metric == COSINE else centered
+    ranking = (metric, error, mean_norm, sum_products(direction, mean), norm)
     fast_direction = direction.astype(np.float32)
     lows, highs, work = np.empty(n_rows), np.empty(n_rows), np.empty(len(query))
     bound_segment(rows[:in_main], segments[0], fast_direction, ranking, lows[:in_main], highs[:in_main])
@@ -217,6 +221,6 @@ def find_nearest(
             segment = segments[0] if position < in_main else segments[1]
             row = np.int64(rows[position])
             near[count] = row if position < in_main else len(segments[0][0]) + row
-            distances[count] = exact_distance(segment[0][row], query, mean, direction, is_cosine, work)
+            distances[count] = exact_distance(segment[0][row], query, mean, direction, metric, work)
             count += 1
     return near[:count], distances[:count], n_rows

@@ -8,6 +8,7 @@ import pytest
 
 from lookalike.errors import IndexFormatError
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex
+from lookalike.lsh.base import METRICS
 
 from .test_engine import assert_equal_answers
 
@@ -63,12 +64,12 @@ def test_exact_search_grows_and_shrinks(vectors, queries):
         assert_equal_answers([index.query(queries[0], k)], [fresh.query(queries[0], k)])
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("n_within", [0, 1, 63, 64, 65, 500, 1500])
 def test_range_search_finds_all_within_the_radius(vectors, queries, metric, n_within):
     index = ExactIndex.build(vectors[:1500], metric=metric)
     everything = index.query(queries[0], 1500)
-    radius = float(everything.distances[n_within - 1]) if n_within else float(everything.distances[0]) * 0.99
+    radius = float(everything.distances[n_within - 1]) if n_within else float(everything.distances[0]) - 0.01
     answer = index.range_search(queries[0], radius)
     within = int((everything.distances <= np.float32(radius)).sum())
     np.testing.assert_array_equal(answer.ids, everything.ids[:within])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index
+from lookalike.lsh.base import METRICS
 from lookalike.lsh.copies import first_copies, first_copies_with_more
 
 from .test_engine import assert_equal_answers
@@ -53,7 +54,7 @@ def test_rows_alike_in_the_components_that_are_compared_first_are_told_apart():
     assert first_copies(vectors, np.ones(100, np.float32)) is None
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_answers_with_copies_are_those_of_exact_distances(metric):
     vectors = np.concatenate([repeated_rows(2000, 900, 9), repeated_rows(500, 1, 9, seed=4)])
     index = HyperplaneLSH.build(vectors, n_bits=4, n_tables=8, probes=16, metric=metric)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, load_index
+from lookalike.lsh.base import METRICS
 
 OPTIONS = {"n_bits": 7, "n_tables": 6}
 
@@ -51,7 +52,7 @@ def test_distances_are_those_of_the_definition(build, vectors, queries, metric, 
     assert answer.distances.dtype == np.float32
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_exact_search_of_the_index_is_exact_index(vectors, queries, metric):
     index = HyperplaneLSH.build(vectors, **OPTIONS, metric=metric)
     exact = ExactIndex.build(vectors, metric=metric, mean=index.mean)
@@ -110,3 +111,38 @@ def test_zero_vectors_are_near_each_other_and_far_from_all_else(build, vectors, 
         assert set(answer.distances.tolist()) == {0.0, 1.0}
     else:
         assert by_id[7] == by_id[500] == 1.0
+
+
+def test_inner_product_ranks_the_vectors_as_they_are(vectors, queries):
+    # Lengths that differ, so that the largest inner product is not the smallest angle.
+    stored = vectors * np.random.default_rng(0).uniform(0.5, 2.0, (len(vectors), 1)).astype(np.float32)
+    index = HyperplaneLSH.build(stored, **OPTIONS, metric="inner_product", probes=16)
+    recalls = []
+    for query in queries:
+        products = stored.astype(float) @ query.astype(float)
+        expected = np.sort(products)[::-1][:10]
+        np.testing.assert_allclose(index.search_exact(query, 10).distances, -expected, rtol=1e-5)
+        recalls.append((index.query(query, 10).distances <= -expected[-1] * 0.99999).mean())
+    assert np.mean(recalls) > 0.7
+    assert not index.mean.any()
+
+
+def test_inner_product_survives_storage_growth_and_longer_vectors(vectors, queries, tmp_path):
+    index = HyperplaneLSH.build(vectors[:2000], **OPTIONS, metric="inner_product")
+    index.add(5 * vectors[2000:2500], np.arange(2000, 2500))
+    index.save(tmp_path)
+    loaded = load_index(tmp_path)
+    assert_equal_answers(loaded.query_batch(queries, 9), index.query_batch(queries, 9))
+    loaded.recenter()
+    grown = np.concatenate([vectors[:2000], 5 * vectors[2000:2500]])
+    fresh = HyperplaneLSH.build(grown, **OPTIONS, metric="inner_product")
+    assert_equal_answers(loaded.query_batch(queries, 9), fresh.query_batch(queries, 9))
+
+
+def test_a_zero_query_is_equally_near_to_all_by_inner_product(vectors):
+    for index in (
+        HyperplaneLSH.build(vectors, **OPTIONS, metric="inner_product"),
+        ExactIndex.build(vectors, metric="inner_product"),
+    ):
+        assert index.query(np.zeros(32), 3).ids.tolist() == [0, 1, 2]
+        assert index.query_batch(np.zeros((1, 32)), 3)[0].distances.tolist() == [0, 0, 0]

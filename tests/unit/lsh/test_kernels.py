@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lookalike.lsh import HyperplaneLSH
+from lookalike.lsh.base import METRICS
 from lookalike.lsh.hyperplanes import hash_query
 from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import probe_sequence
@@ -30,7 +31,7 @@ def numpy_answers(index, queries, k, monkeypatch):
         return [index.query(query, k) for query in queries]
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("n_bits", "n_tables", "probes"),
     [(8, 5, 2), (8, 5, 40), (16, 3, 10), (1, 1, 1), (24, 2, 30)],
@@ -91,8 +92,8 @@ def test_same_hash(kernels, vectors):
     space, planes = index._content.space, index._content.planes
     for vector in vectors[:50]:
         prepared = space.prepare(vector)
-        expected = hash_query(prepared, index.mean, planes)
-        projections = planes.normals @ prepared.centered
+        expected = hash_query(prepared, space, planes)
+        projections = planes.normals @ (prepared.point - index.mean)
         centered = vector - index.mean.astype(np.float64)
         found = kernels.hash_projections(projections, centered, (planes.normals, planes.norms), 1e-5, 7, 9)
         for a, b in zip(found, expected, strict=True):
