@@ -245,13 +245,21 @@ class IndexConfig(Section):
     """Stage build_lsh: the hashing engine and its parameters."""
 
     engine: Literal["lookalike", "lshash3"] = Field("lookalike", description="Hashing engine")
-    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Distance that ranks neighbors")
+    metric: Literal["cosine", "euclidean", "inner_product"] = Field(
+        "cosine", description="Distance that ranks neighbors"
+    )
     center: bool = Field(True, description="Subtract the mean embedding first")
     n_bits: Bits | Literal["auto"] = Field("auto", description="Hyperplanes per hash table (hash_size of lshash)")
     n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (num_hashtables of lshash)")
     probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up per table, on average")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
     seed: Seed = Field(0, description="Seed of the hyperplanes")
+
+    @model_validator(mode="after")
+    def _lshash3_ranks_by_distance(self) -> "IndexConfig":
+        if self.engine == "lshash3" and self.metric == "inner_product":
+            raise ValueError("engine lshash3 has no metric inner_product: choose cosine, euclidean or engine lookalike")
+        return self
 
 
 class EvaluationConfig(Section):

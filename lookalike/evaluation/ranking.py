@@ -61,8 +61,10 @@ def as_inner_products(
     """Return queries and vectors in a form whose inner product grows as the distance of `space` shrinks.
 
     Cosine: centred, of unit length (zero vectors stay zero). Euclidean: centred, with one more
-    component, since |q - v|^2 orders vectors as |v|^2 / 2 - q . v does.
+    component, since |q - v|^2 orders vectors as |v|^2 / 2 - q . v does. Inner product: as they are.
     """
+    if space.metric == "inner_product":
+        return queries, vectors
     queries, vectors = queries - space.mean, vectors - space.mean
     if space.metric == "cosine":
         return _of_unit_length(queries), _of_unit_length(vectors)

@@ -11,8 +11,8 @@ from lookalike.printable import printable
 class SimilarImage:
     """One answer to a query. `rank` counts from 1, `path` is relative to the dataset's root, `label` may be empty.
 
-    `similarity` is the cosine similarity (1 - distance) for the metric cosine, and
-    1 / (1 + distance) for Euclidean: larger is more similar, at most 1.
+    `similarity` is the cosine similarity (1 - distance) for the metric cosine, 1 / (1 + distance) for
+    Euclidean, and the inner product for that: larger is more similar.
     """
 
     rank: int
@@ -58,6 +58,8 @@ class QueryResult:
 
 def similarity_of(distance: float, metric: str) -> float:
     """Return the similarity that belongs to a distance, rounded to six digits; see `SimilarImage`."""
+    if metric == "inner_product":
+        return round(-distance, 6)
     return round(1.0 - distance if metric == "cosine" else 1.0 / (1.0 + distance), 6)
 
 

@@ -121,7 +121,8 @@ def _ask_lshash3(
 ) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
     """The article's search (lshash3, neighboring buckets) in the same run, or None where it is left out."""
     rows = draw_rows(material.query_rows, material.image_ids, config.lshash3_queries, config.seed)
-    if len(rows) == 0 or len(material.vectors) > config.lshash3_max_vectors:
+    has_metric = material.space.metric != "inner_product"
+    if len(rows) == 0 or len(material.vectors) > config.lshash3_max_vectors or not has_metric:
         return None, None
     try:
         index = LSHashIndex.build(
