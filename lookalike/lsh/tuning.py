@@ -83,7 +83,7 @@ def tune_lsh(
 
     `query_rows` are the rows (integers) to draw queries from, by default all: the promise is for queries like those,
     and images that a network was not trained on are harder to find than those that it was trained on.
-    Fewer than two vectors give parameters without measurement.
+    So few vectors that every query scans them (fewer than 256) give parameters without measurement.
 
     Raises:
         ValueError: `target_recall` is not in (0, 1], a parameter is out of range, or `query_rows` are no rows.
@@ -104,6 +104,8 @@ def tune_lsh(
         return _scanning(choices)
     sample = _draw_sample(rows, space, k, n_queries, seed, _checked_rows(query_rows, len(rows)))
     plan = cheapest_plan(sample, space, target_recall, seed, choices)
+    if not measured_ks(k, len(rows)):
+        return LSHParams(plan.n_bits, plan.n_tables, plan.probes, recall=1.0)
     params = _cheapest_that_reaches(plan, _Trials(sample, space, target_recall, k, seed), choices)
     if params is None:
         logger.warning("no parameters reach recall@%d of %.4f at less than the cost of a scan: scan", k, target_recall)
@@ -205,7 +207,7 @@ class _Trials:
 
     def cost(self, params: LSHParams) -> float:
         """Cost of a query by the fixed model, without that of comparing sketches."""
-        ranked = min(rerank_size(params.rerank, self._ks[-1] if self._ks else 1), len(self._sample.vectors))
+        ranked = min(rerank_size(params.rerank, self._ks[-1]), len(self._sample.vectors))
         sketch_bits = checked_sketch_bits(params.sketch_bits, params.n_tables * params.n_bits)
         return probing_cost(params.n_tables, params.probes) + ranking_cost(ranked, sketch_bits, self._space.dim)
 

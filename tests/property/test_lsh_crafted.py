@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.laws import draw
 from lookalike.errors import IndexFormatError
 from lookalike.lsh import ExactIndex, HyperplaneLSH, LSHashIndex, load_index
 from lookalike.lsh.storage import read_arrays, read_description, write_index_folder
-from tests.laws import draw
 
 EXTREMES = [0, 1, -1, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 10**6]
 NUMBERS = [0, -1, 1, 7, 33, 300, 2**31, 2**40, 10**30, 1.5, True, None, "7", [], float("inf")]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.laws import LAWS, draw
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
 from lookalike.lsh.base import METRICS
 from lookalike.lsh.tuning import recall_at_k
-from tests.laws import LAWS, draw
 
 N_ROWS = 2500
 FOUR_DEVIATIONS = 4.0

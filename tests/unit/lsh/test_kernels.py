@@ -52,10 +52,10 @@ def test_same_answers(vectors, queries, kernels, monkeypatch, metric, n_bits, n_
 def test_same_answers_for_duplicates_planes_through_points_and_zeros(kernels, monkeypatch):
     # Small whole numbers lie exactly on hyperplanes with whole normals, and at equal distances.
     rng = np.random.default_rng(0)
-    vectors = rng.integers(-1, 2, (1500, 5)).astype(np.float32)
-    normals = rng.integers(1, 3, (4, 6, 5)) * rng.choice([-1, 1], (4, 6, 5))
+    vectors = rng.integers(-1, 2, (2500, 7)).astype(np.float32)
+    normals = rng.integers(1, 3, (4, 6, 7)) * rng.choice([-1, 1], (4, 6, 7))
     index = HyperplaneLSH.build(vectors, hyperplanes=normals, center=False, probes=3)
-    queries = np.concatenate([vectors[:60], np.zeros((1, 5), np.float32)])
+    queries = np.concatenate([vectors[:60], np.zeros((1, 7), np.float32)])
     expected = numpy_answers(index, queries, 20, monkeypatch)
     assert_equal_answers([index.query(query, 20) for query in queries], expected)
 

@@ -47,6 +47,7 @@ def test_the_edge_of_every_level_that_uses_the_buckets_is_measured(k, n_rows, me
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 30])
 def test_few_vectors_give_usable_parameters(vectors, n_rows):
     params = tune_lsh(vectors[:n_rows])
+    assert params.plan == "probe"
     index = HyperplaneLSH.build(vectors[:n_rows], **params.as_kwargs())
     assert len(index.query(vectors[0], 10)) == min(10, n_rows)
 
