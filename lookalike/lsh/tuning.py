@@ -108,7 +108,7 @@ def tune_lsh(
         return LSHParams(plan.n_bits, plan.n_tables, plan.probes, recall=1.0)
     params = _cheapest_that_reaches(plan, _Trials(sample, space, target_recall, k, seed), choices)
     if params is None:
-        logger.warning("no parameters reach recall@%d of %.4f at less than the cost of a scan: scan", k, target_recall)
+        logger.info("a scan of all %d vectors is the cheapest plan for recall@%d of %.4f", len(rows), k, target_recall)
         return _scanning(choices)
     return params
 
