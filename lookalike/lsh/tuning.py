@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
 from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors
-from lookalike.lsh.bucket_model import BucketPlan, Choices, Sample, cheapest_plan
+from lookalike.lsh.bucket_model import Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.content import new_content
 from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
@@ -100,17 +100,13 @@ def tune_lsh(
     space = space_of_rows(checked_metric(metric), rows, center)
     if len(rows) < 2:
         return LSHParams(choices.bits[0], choices.tables[0], probes or DEFAULT_PROBES)
-    if target_recall == 1.0:
-        return _scanning(choices)
-    sample = _draw_sample(rows, space, k, n_queries, seed, _checked_rows(query_rows, len(rows)))
-    plan = cheapest_plan(sample, space, target_recall, seed, choices)
-    if not measured_ks(k, len(rows)):
-        return LSHParams(plan.n_bits, plan.n_tables, plan.probes, recall=1.0)
-    params = _cheapest_that_reaches(plan, _Trials(sample, space, target_recall, k, seed), choices)
+    params = None
+    if target_recall < 1.0:
+        sample = _draw_sample(rows, space, k, n_queries, seed, _checked_rows(query_rows, len(rows)))
+        params = _cheapest_that_reaches(_Trials(sample, space, target_recall, k, seed), choices)
     if params is None:
         logger.info("a scan of all %d vectors is the cheapest plan for recall@%d of %.4f", len(rows), k, target_recall)
-        return _scanning(choices)
-    return params
+    return params or _scanning(choices)
 
 
 def _scanning(choices: Choices) -> LSHParams:
@@ -118,8 +114,11 @@ def _scanning(choices: Choices) -> LSHParams:
     return LSHParams(choices.bits[0], choices.tables[0], choices.probes[0], plan="scan", recall=1.0)
 
 
-def _cheapest_that_reaches(plan: BucketPlan, trials: "_Trials", choices: Choices) -> LSHParams | None:
+def _cheapest_that_reaches(trials: "_Trials", choices: Choices) -> LSHParams | None:
     """The plan with the probes, ranked candidates and sketch bits that the target needs; None if a scan is better."""
+    plan = cheapest_plan(trials.sample, trials.space, trials.target_recall, trials.seed, choices)
+    if not trials.ks:
+        return LSHParams(plan.n_bits, plan.n_tables, plan.probes, recall=1.0)
     start = LSHParams(plan.n_bits, plan.n_tables, plan.probes)
     more = _MORE_PROBES if len(choices.probes) > 1 else ()
     rungs = [replace(start, probes=probes) for probes in (*choices.probes, *more) if probes >= plan.probes]
@@ -189,8 +188,8 @@ class _Trials:
     """Indexes over the sample's vectors that are asked its queries."""
 
     def __init__(self, sample: Sample, space: VectorSpace, target_recall: float, k: int, seed: int) -> None:
-        self._sample, self._space, self._target, self._seed = sample, space, target_recall, seed
-        self._ks = measured_ks(k, len(sample.vectors))
+        self.sample, self.space, self.target_recall, self.seed = sample, space, target_recall, seed
+        self.ks = measured_ks(k, len(sample.vectors))
         self._built: tuple[tuple[int, int, int | None], HyperplaneLSH] | None = None
 
     def with_fewest_ranked(self, params: LSHParams, rerank_choices: tuple[int, ...]) -> LSHParams | None:
@@ -207,23 +206,23 @@ class _Trials:
 
     def cost(self, params: LSHParams) -> float:
         """Cost of a query by the fixed model, without that of comparing sketches."""
-        ranked = min(rerank_size(params.rerank, self._ks[-1]), len(self._sample.vectors))
+        ranked = min(rerank_size(params.rerank, self.ks[-1]), len(self.sample.vectors))
         sketch_bits = checked_sketch_bits(params.sketch_bits, params.n_tables * params.n_bits)
-        return probing_cost(params.n_tables, params.probes) + ranking_cost(ranked, sketch_bits, self._space.dim)
+        return probing_cost(params.n_tables, params.probes) + ranking_cost(ranked, sketch_bits, self.space.dim)
 
     def is_worthwhile(self, params: LSHParams) -> bool:
         """Whether a query costs clearly less than a scan."""
-        return self.cost(params) <= _WORTHWHILE_SHARE * scan_cost(len(self._sample.vectors), self._space.dim)
+        return self.cost(params) <= _WORTHWHILE_SHARE * scan_cost(len(self.sample.vectors), self.space.dim)
 
     def _run(self, params: LSHParams) -> LSHParams | None:
         """The parameters with the recall that they reach, the lowest over the levels; None if that is not enough."""
         index, recall = self._index(params), 1.0
         index.probes, index.rerank = params.probes, params.rerank
-        for k in self._ks:
-            answers = index.query_without_themselves(self._sample.chosen, k)
-            pairs = zip(answers, self._sample.truth, strict=True)
+        for k in self.ks:
+            answers = index.query_without_themselves(self.sample.chosen, k)
+            pairs = zip(answers, self.sample.truth, strict=True)
             shares = np.array([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
-            if confidence_interval(shares)[0] < self._target:
+            if confidence_interval(shares)[0] < self.target_recall:
                 return None
             recall = min(recall, float(shares.mean()))
         return replace(params, recall=recall)
@@ -233,10 +232,10 @@ class _Trials:
         if self._built is None or self._built[0] != numbers:
             n_bits, n_tables, sketch_bits = numbers
             sketch_bits = checked_sketch_bits(sketch_bits, n_tables * n_bits)
-            planes = draw_hyperplanes(len(self._space.hash_mean), n_tables, n_bits, sketch_bits, self._seed)
-            rows = self._sample.vectors
-            content = new_content(rows, np.arange(len(rows)), self._space, planes)
-            index = HyperplaneLSH(content, probes=params.probes, rerank=params.rerank, seed=self._seed)
+            planes = draw_hyperplanes(len(self.space.hash_mean), n_tables, n_bits, sketch_bits, self.seed)
+            rows = self.sample.vectors
+            content = new_content(rows, np.arange(len(rows)), self.space, planes)
+            index = HyperplaneLSH(content, probes=params.probes, rerank=params.rerank, seed=self.seed)
             self._built = numbers, index
         return self._built[1]
 

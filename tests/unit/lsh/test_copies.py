@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index
+from lookalike.lsh import ExactIndex, HyperplaneLSH, hyperplanes, load_index, space
 from lookalike.lsh.base import METRICS
 from lookalike.lsh.copies import first_copies, first_copies_with_more
+from lookalike.lsh.kernels import runner
 
 from .test_engine import assert_equal_answers
 
@@ -69,7 +70,10 @@ def test_answers_with_copies_are_those_of_exact_distances(metric):
             assert len(index.query(query, k)) == k
 
 
-def test_copies_that_come_and_go_change_no_answer(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_copies_that_come_and_go_change_no_answer(tmp_path, monkeypatch, compiled):
+    runner.load_kernels()
+    monkeypatch.setattr(runner, "_loaded", dict(runner._loaded) if compiled else {})
     vectors = repeated_rows(2400, 1100, 8)
     index = HyperplaneLSH.build(vectors[:1500], n_bits=5, n_tables=4)
     kept = set(range(1500))
@@ -96,14 +100,30 @@ def test_only_first_rows_stand_in_the_tables():
     assert [round(table["mean_size"] * table["occupied_buckets"]) for table in stats["tables"]] == [17] * 3
 
 
-def test_zero_vectors_are_hashed_and_found_without_exact_sums(monkeypatch):
-    from lookalike.lsh import hyperplanes, space
-
+@pytest.fixture
+def exact_sums(monkeypatch):
+    """The numbers of rows that were summed in float64."""
     calls = []
     for module in (hyperplanes, space):
         original = module.sum_products
         monkeypatch.setattr(module, "sum_products", lambda a, b, f=original: calls.append(len(a)) or f(a, b))
+    return calls
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_ten_thousand_copies_share_one_exact_distance(exact_sums, metric):
+    vectors = np.random.default_rng(0).standard_normal((20_000, 16)).astype(np.float32)
+    vectors[::2] = vectors[0]
+    index = ExactIndex.build(vectors, metric=metric)
+    exact_sums.clear()
+    answers = [index.query(vectors[0], 10), *index.query_batch(vectors[:1], 10)]
+    assert metric == "inner_product" or answers[0].ids.tolist() == list(range(0, 20, 2))
+    assert_equal_answers(answers[:1], answers[1:])
+    assert sum(exact_sums) < 200
+
+
+def test_zero_vectors_are_hashed_and_found_without_exact_sums(exact_sums):
     index = HyperplaneLSH.build(np.zeros((20_000, 64), np.float32), n_bits=8, n_tables=6)
     assert index.query(np.zeros(64), 5).ids.tolist() == [0, 1, 2, 3, 4]
     assert index.query(np.ones(64), 5).ids.tolist() == [0, 1, 2, 3, 4]
-    assert sum(calls) < 100
+    assert sum(exact_sums) < 100
