@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.laws import LAWS, Float32Array, draw
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--target", type=float, default=0.95)
     options = parser.parse_args()
+    # One thread: on a busy machine the second one is waited for, up to 8 ms a query.
+    threadpool_limits(1)
     HyperplaneLSH.build(draw("clusters", 1000, 0), n_bits=4, n_tables=2).warm_up()
     print("| law | metric | k | recall | ms p50 | exact ms | tuning s | plan |\n|---|---|---|---|---|---|---|---|")
     for law in LAWS:

@@ -72,7 +72,7 @@ def first_duplicate(ids: Int64Array) -> int | None:
 
 
 def checked_metric(metric: str) -> Metric:
-    """`metric`, if it is one that the engines know."""
+    """`metric`, if it is a known one."""
     return checked_choice("metric", metric, METRICS)  # type: ignore[return-value]
 
 

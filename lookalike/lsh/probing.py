@@ -1,4 +1,4 @@
-"""Query-directed multi-probe: which buckets to look into, most promising first.
+"""Query-directed multi-probe: the buckets to probe, most promising first.
 
 A neighbor lies in another bucket mostly because a hyperplane passes close to the query. A bucket that
 differs from the query's own in some bits gets as score the sum of the query's squared distances to

@@ -116,7 +116,7 @@ class VectorSpace:
         return PreparedQuery(query, direction, direction.astype(np.float32), offset, norm, is_zero, point)
 
     def row_scales(self, vectors: Float32Array) -> Float32Array:
-        """What ranking needs to know of each row: 1 / norm for cosine (0 for zero vectors), else the squared norm."""
+        """One number per row for ranking: 1 / norm for cosine (0 for zero vectors), else the squared norm."""
         scales = np.empty(len(vectors), np.float32)
         for start in range(0, len(vectors), _ROWS_PER_SUM):
             block = vectors[start : start + _ROWS_PER_SUM]
@@ -234,7 +234,7 @@ def space_of_rows(metric: Metric, vectors: Float32Array, center: bool, mean: Flo
 
 
 def mean_of_rows(vectors: Float32Array) -> Float32Array:
-    """The mean (dim,) of rows (n, dim), rounded so that the order of the rows does not show; zeros for no rows."""
+    """The mean (dim,) of rows (n, dim), rounded so that it does not depend on the order of the rows; zeros for no rows."""
     total = np.zeros(vectors.shape[1])
     for start in range(0, len(vectors), _ROWS_PER_SUM):
         total += vectors[start : start + _ROWS_PER_SUM].sum(axis=0, dtype=np.float64)

@@ -16,7 +16,7 @@ from lookalike.lsh.hyperplanes import Keys, Sketches
 from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
-# The smallest number of neighbors that a query prepares for. Candidates depend on k only through its
+# The lowest level: the number of neighbors for which a query gathers candidates. Candidates depend on k only through its
 # level (64, 256, 1024, ...), so within a level the top k is a prefix of the top k + 1.
 _LOWEST_LEVEL = 64
 _LEVEL_FACTOR = 4
@@ -29,7 +29,7 @@ ALL_ROWS_FACTOR = 4
 
 
 def level_of(k: int) -> int:
-    """The number of neighbors that a query for k prepares for."""
+    """The number of neighbors for which a query for k gathers candidates."""
     level = _LOWEST_LEVEL
     while level < k:
         level *= _LEVEL_FACTOR
@@ -37,7 +37,7 @@ def level_of(k: int) -> int:
 
 
 def needs_scan(k: int, n_rows: int) -> bool:
-    """Whether k neighbors of n_rows are had more cheaply by looking everywhere."""
+    """Whether a scan of `n_rows` rows is cheaper than hashing for k neighbors."""
     return _SCAN_FACTOR * level_of(k) > n_rows
 
 
@@ -47,12 +47,12 @@ def rerank_size(rerank: int, k: int) -> int:
 
 
 def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The distinct living rows, ascending, in any of the buckets."""
+    """The distinct searched rows, ascending, in any of the buckets."""
     return np.unique(_repeated_rows(content, tables, keys))
 
 
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The rows to compare: those in the buckets, or all living rows where the buckets hold much of everything."""
+    """The rows whose sketches are compared: those in the buckets, or all if the buckets hold a large share of them."""
     rows = _repeated_rows(content, tables, keys)
     if ALL_ROWS_FACTOR * len(rows) < content.n_searched:
         return np.unique(rows)
@@ -60,7 +60,7 @@ def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Arr
 
 
 def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
-    """The living rows of each bucket in turn."""
+    """The searched rows of each bucket in turn."""
     in_main = content.main.tables.rows_of_buckets(tables, keys).astype(np.int64)
     in_tail = content.tail.tables.rows_of_buckets(tables, keys)
     rows = np.concatenate([in_main, in_tail + len(content.main)])

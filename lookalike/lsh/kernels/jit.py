@@ -1,4 +1,4 @@
-"""What the compiled code is made with: numba's compiler with a cache, and two instructions of the processor."""
+"""The compiler decorator `jit` (numba with a cache on disk), and two processor instructions."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def jit(**options: Any) -> Callable[[Function], Function]:
-    """The `njit` of numba without the interpreter's lock, cached on disk where a folder for that can be written."""
+    """Numba's `njit` without the interpreter's lock, cached on disk if a cache folder is writable."""
 
     def decorate(function: Function) -> Function:
         try:

@@ -102,7 +102,7 @@ def _limit_for(wanted: int, scores: Any, bits: Any, guess: float) -> float:
 
 @jit()
 def probe_sequence(keys: Any, margins: Any, n_probes: int) -> Any:
-    """Tables and keys of the buckets to look into, as `probing.probe_sequence` gives them, in another order.
+    """Tables and keys of the buckets to probe, as `probing.probe_sequence` gives them, in another order.
 
     In place of a heap: find by bisection a score that somewhat more than `n_probes` sets of bits stay
     below, list those, and drop the ones beyond the last place.
