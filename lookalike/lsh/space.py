@@ -234,7 +234,7 @@ def space_of_rows(metric: Metric, vectors: Float32Array, center: bool, mean: Flo
 
 
 def mean_of_rows(vectors: Float32Array) -> Float32Array:
-    """The mean (dim,) of rows (n, dim), rounded so that it does not depend on the order of the rows; zeros for no rows."""
+    """The mean (dim,) of rows (n, dim), rounded so that the order of the rows has no effect; zeros for no rows."""
     total = np.zeros(vectors.shape[1])
     for start in range(0, len(vectors), _ROWS_PER_SUM):
         total += vectors[start : start + _ROWS_PER_SUM].sum(axis=0, dtype=np.float64)

@@ -16,7 +16,7 @@ from lookalike.lsh.hyperplanes import Keys, Sketches
 from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
-# The lowest level: the number of neighbors for which a query gathers candidates. Candidates depend on k only through its
+# The lowest level: the least number of neighbors that candidates are gathered for. They depend on k only through its
 # level (64, 256, 1024, ...), so within a level the top k is a prefix of the top k + 1.
 _LOWEST_LEVEL = 64
 _LEVEL_FACTOR = 4
