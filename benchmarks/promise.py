@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.laws import LAWS, Float32Array, draw
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
 from lookalike.lsh.base import METRICS, Metric
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recall_at_k
 
 _N_QUERIES = 300
 _EDGES = (1, 64, 65, 256, 257, 1000)
@@ -49,7 +49,9 @@ def _promise_row(law: str, metric: Metric, n_rows: int, k: int, target: float) -
     seconds = time.perf_counter() - started
     index = HyperplaneLSH.build(vectors, metric=metric, **params.as_kwargs())
     truth = ExactIndex.build(vectors, metric=metric, mean=index.mean).query_batch(queries, k)
-    recall = recall_at_k(truth, [index.query(query, k) for query in queries]).mean()
+    answers = [index.query(query, k) for query in queries]
+    pairs = zip(answers, truth, strict=True)
+    recall = np.mean([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
     hashed, exact = (
         _median_ms(lambda: index.query(queries[0], k)),
         _median_ms(lambda: index.search_exact(queries[0], k)),

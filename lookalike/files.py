@@ -100,10 +100,9 @@ def read_document(
     version_key: str = "format_version",
     remedy: str = "run `lookalike build` again",
 ) -> dict[str, Any]:
-    """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`
-    or one of `earlier_versions`.
+    """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`.
 
-    Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
+    A format of `earlier_versions` will do too. Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
     `version` the file has none.
     """
     content = read_json(path, error)

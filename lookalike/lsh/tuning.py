@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
-from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Metric, Neighbors
+from lookalike.lsh.base import Float32Array, Int64Array, Metric
 from lookalike.lsh.bucket_model import Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.content import new_content

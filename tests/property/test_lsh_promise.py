@@ -6,7 +6,7 @@ import pytest
 from benchmarks.laws import LAWS, draw
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
 from lookalike.lsh.base import METRICS
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recall_at_k
 
 N_ROWS = 2500
 FOUR_DEVIATIONS = 4.0
@@ -17,7 +17,8 @@ def shares_found(index, law, k, n_queries=150):
     queries = draw(law, n_queries, seed=1)
     vectors = index.get(np.arange(len(index)))
     truth = ExactIndex.build(vectors, metric=index.metric, mean=index.mean).query_batch(queries, k)
-    return recall_at_k(truth, [index.query(query, k) for query in queries])
+    found = [index.query(query, k) for query in queries]
+    return np.array([recall_at_k(a.distances, t.distances, k) for a, t in zip(found, truth, strict=True)])
 
 
 def assert_kept(shares, target):
