@@ -49,8 +49,9 @@ def _promise_row(law: str, metric: Metric, n_rows: int, k: int, target: float) -
     seconds = time.perf_counter() - started
     index = HyperplaneLSH.build(vectors, metric=metric, **params.as_kwargs())
     truth = ExactIndex.build(vectors, metric=metric, mean=index.mean).query_batch(queries, k)
-    answers = zip([index.query(query, k) for query in queries], truth, strict=True)
-    recall = np.mean([recall_at_k(answer.distances, true.distances, k) for answer, true in answers])
+    answers = [index.query(query, k) for query in queries]
+    pairs = zip(answers, truth, strict=True)
+    recall = np.mean([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
     hashed, exact = (
         _median_ms(lambda: index.query(queries[0], k)),
         _median_ms(lambda: index.search_exact(queries[0], k)),

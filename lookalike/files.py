@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -96,20 +96,20 @@ def read_document(
     needs: Mapping[str, type],
     *,
     version: int | None = None,
-    oldest_version: int | None = None,
+    earlier_versions: Collection[int] = (),
     version_key: str = "format_version",
     remedy: str = "run `lookalike build` again",
 ) -> dict[str, Any]:
     """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`.
 
-    Formats from `oldest_version` on are read too. Anything else raises `error` with one line that ends in `remedy`, as
-    does a missing or malformed file. Without a `version` the file has none.
+    A format of `earlier_versions` will do too. Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
+    `version` the file has none.
     """
     content = read_json(path, error)
     entries: dict[str, Any] = content if isinstance(content, dict) else {}
     if version is not None:
         found, needs = entries.get(version_key), {version_key: int, **needs}
-        if isinstance(found, int) and not (oldest_version or version) <= found <= version:
+        if isinstance(found, int) and found not in (version, *earlier_versions):
             writer = "an earlier" if found < version else "a later"
             raise error(f"{path} has format {found} of {writer} version, this version reads {version}; {remedy}")
     wrong = [name for name, kind in needs.items() if not isinstance(entries.get(name), kind)]

@@ -1,4 +1,4 @@
-"""A fixed model of the cost of a query, in nanoseconds on the machine of docs/hashing.md.
+"""A fixed model of the cost of a query, in nanoseconds on the machine of docs/engine.md.
 
 Only ratios matter: they decide which of two plans is cheaper. Nothing is timed, so the same vectors give the
 same parameters on every machine.

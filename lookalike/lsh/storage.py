@@ -19,6 +19,7 @@ INDEX_FILE = "index.json"
 _ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
 # Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
 FORMAT_VERSION = 2
+_EARLIER_VERSIONS = (1,)
 # Files up to this size are compared with their digests on every load; larger vectors only by their size
 # and header, so that a large index opens at once.
 DIGEST_LIMIT_BYTES = 64 * 2**20
@@ -54,7 +55,7 @@ def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
         IndexFormatError,
         needs,
         version=FORMAT_VERSION,
-        oldest_version=1,
+        earlier_versions=_EARLIER_VERSIONS,
         version_key="format",
         remedy="build the index again",
     )

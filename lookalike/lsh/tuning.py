@@ -219,8 +219,9 @@ class _Trials:
         index, recall = self._index(params), 1.0
         index.probes, index.rerank = params.probes, params.rerank
         for k in self.ks:
-            answers = zip(index.query_without_themselves(self.sample.chosen, k), self.sample.truth, strict=True)
-            shares = np.array([recall_at_k(answer.distances, true.distances, k) for answer, true in answers])
+            answers = index.query_without_themselves(self.sample.chosen, k)
+            pairs = zip(answers, self.sample.truth, strict=True)
+            shares = np.array([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
             if confidence_interval(shares)[0] < self.target_recall:
                 return None
             recall = min(recall, float(shares.mean()))

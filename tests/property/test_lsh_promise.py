@@ -17,9 +17,8 @@ def shares_found(index, law, k, n_queries=150):
     queries = draw(law, n_queries, seed=1)
     vectors = index.get(np.arange(len(index)))
     truth = ExactIndex.build(vectors, metric=index.metric, mean=index.mean).query_batch(queries, k)
-    answers = [index.query(query, k) for query in queries]
-    pairs = zip(answers, truth, strict=True)
-    return np.array([recall_at_k(answer.distances, true.distances, k) for answer, true in pairs])
+    found = [index.query(query, k) for query in queries]
+    return np.array([recall_at_k(a.distances, t.distances, k) for a, t in zip(found, truth, strict=True)])
 
 
 def assert_kept(shares, target):
