@@ -102,8 +102,8 @@ def read_document(
 ) -> dict[str, Any]:
     """Return the JSON object in a file, which has the entries `needs`, each of its type, and the format `version`.
 
-    A format of `earlier_versions` will do too. Anything else raises `error` with one line that ends in `remedy`, as does a missing or malformed file. Without a
-    `version` the file has none.
+    A format of `earlier_versions` is accepted too. Anything else raises `error` with one line that ends in `remedy`,
+    as does a missing or malformed file. Without a `version` the file has none.
     """
     content = read_json(path, error)
     entries: dict[str, Any] = content if isinstance(content, dict) else {}

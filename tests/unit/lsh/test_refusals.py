@@ -127,7 +127,7 @@ def test_missing_file_is_named(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, r"format 99 of a later version, this version reads 1; build the index again"),
+        ({"format": 99}, r"format 99 of a later version, this version reads 2; build the index again"),
         ({"engine": "exact"}, "altered"),
         ({"files": {}}, "altered"),
         ({"digest": None}, "altered"),
