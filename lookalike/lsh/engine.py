@@ -4,7 +4,7 @@ A query has four steps:
 
 1. hash: one bit per hyperplane; `n_bits` of them form the key in each of `n_tables` tables,
 2. probe: the buckets most likely to hold neighbors, in order (`probing.py`),
-3. filter: of the rows found, those whose sketches differ least from the query's,
+3. filter: of the rows found, those that are nearest by an estimate from their sketches (`sketches.py`),
 4. rank: exact distances of these, nearest first.
 
 If the buckets hold too few rows, more buckets are probed, and in the end all rows are scanned.
@@ -33,9 +33,10 @@ from lookalike.lsh.checks import (
 from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
-from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
+from lookalike.lsh.hyperplanes import Hyperplanes, Keys, checked_hyperplanes, hash_query
 from lookalike.lsh.kernels import runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
+from lookalike.lsh.sketches import QuerySketch, no_alignments
 from lookalike.lsh.space import Lift, PreparedQuery, VectorSpace, space_of_rows
 from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
@@ -96,7 +97,7 @@ class HyperplaneLSH(GrowingIndex):
             mean: subtract this (dim,) instead of the mean of `vectors`; not for inner_product.
             probes: buckets probed per table, on average.
             rerank: at least this many candidates are ranked exactly; more for k above 64.
-            sketch_bits: bits of the filter's sketches, by default 256 or as many as the tables need.
+            sketch_bits: bits of the filter's sketches, a multiple of 64, by default `dim` of them, but 256 to 512.
             plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
             hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones; dim + 1 for inner_product.
 
@@ -231,7 +232,9 @@ class HyperplaneLSH(GrowingIndex):
         kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
         return content.answer(*steps.rank_rows(content, kept, prepared, k), k, len(kept))
 
-    def _probe(self, content: Content, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
+    def _probe(
+        self, content: Content, query: PreparedQuery, probes: Probes | None
+    ) -> tuple[Int64Array, Keys, QuerySketch]:
         """Tables and keys of the buckets to probe, and the query's sketch."""
         keys, sketch, margins = hash_query(query, content.space, content.planes)
         if probes == "hamming":
@@ -252,6 +255,7 @@ class HyperplaneLSH(GrowingIndex):
         arrays: dict[str, NDArray[Any]] = {
             "scales": segment.scales,
             "sketches": segment.sketches,
+            "alignments": segment.alignments,
             "table_rows": tables.rows,
             "table_starts": tables.starts,
             "table_keys": tables.keys,
@@ -271,11 +275,13 @@ class HyperplaneLSH(GrowingIndex):
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
+        alignments = arrays.get("alignments", no_alignments(len(arrays["ids"])))
+        is_orthogonal = alignments.shape[1] > 0
+        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"], is_orthogonal)
         if space.metric == "inner_product":
             space = replace(space, lift=Lift(parameters["radius"], arrays["lift_mean"]))
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
-        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
+        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], alignments, tables)
         content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))
         content = replace(content, follows_mean=parameters.get("follows_mean", False))
         options = {name: parameters[name] for name in ("probes", "rerank", "seed", "plan") if name in parameters}

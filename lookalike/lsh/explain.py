@@ -97,8 +97,8 @@ def explain_match(content: Content, query: PreparedQuery, row: int, n_probes: in
         "same_side_probability": same_side,
         "found": bool(_places(stored, tables, buckets)),
         "tables": _table_matches(keys, stored, tables, buckets, segment),
-        "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch).sum()),
-        "sketch_bits": len(sketch) * BITS_PER_WORD,
+        "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch.words).sum()),
+        "sketch_bits": len(sketch.words) * BITS_PER_WORD,
         "chance_to_miss": _chance_to_miss(keys, coordinates, tables, buckets, angle, len(hash_mean)),
         "chance_to_miss_without_probing": float((1.0 - same_side**planes.n_bits) ** planes.n_tables),
     }

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
 from lookalike.lsh.content import Content, numbered, take
-from lookalike.lsh.hyperplanes import Keys, Sketches
+from lookalike.lsh.hyperplanes import Keys
+from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
@@ -67,12 +68,14 @@ def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Arr
     return rows if content.searched is None else rows[content.searched[rows]]
 
 
-def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size: int) -> Int64Array:
-    """The rows whose sketches differ least from the query's: at least `size` of them, all of the last equal ones."""
+def filter_by_sketch(content: Content, rows: Int64Array, sketch: QuerySketch, size: int) -> Int64Array:
+    """The rows nearest to the query by their sketches: at least `size` of them, all of the last equal ones."""
     if len(rows) <= size:
         return rows
-    differing = np.bitwise_count(take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
-    kept: Int64Array = rows[differing <= np.partition(differing, size - 1)[size - 1]]
+    sketches, alignments = take(content.segments, "sketches", rows), take(content.segments, "alignments", rows)
+    scales, space = take(content.segments, "scales", rows), content.space
+    ranks = sketch_ranks(sketches, alignments, scales, sketch, len(space.hash_mean), space.metric != "euclidean")
+    kept: Int64Array = rows[ranks <= np.partition(ranks, size - 1)[size - 1]]
     return kept
 
 

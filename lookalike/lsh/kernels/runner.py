@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from lookalike.lsh.base import METRICS, Float32Array, Neighbors
 from lookalike.lsh.content import Content, Segment
+from lookalike.lsh.hyperplanes import BITS_PER_WORD
+from lookalike.lsh.sketches import alignment_factors
 from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 
@@ -75,10 +77,11 @@ def kernel_runner(content: Content) -> KernelRunner:
     searched = np.empty(0, np.bool_) if content.searched is None else content.searched
     segments = (_plain_arrays(content.main), _plain_arrays(content.tail))
     hash_mean = space.hash_mean.astype(np.float64)
+    factors = alignment_factors(len(hash_mean), planes.sketch_bits // BITS_PER_WORD)
     arrays = (
         _plain(mean),
         _plain(hash_mean),
-        (_plain(planes.normals), _plain(planes.norms)),
+        (_plain(planes.normals), _plain(planes.norms), _plain(factors)),
         segments,
         _plain(searched),
     )

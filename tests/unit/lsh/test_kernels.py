@@ -96,8 +96,11 @@ def test_same_hash(kernels, vectors):
         projections = planes.normals @ (prepared.point - index.mean)
         centered = vector - index.mean.astype(np.float64)
         found = kernels.hash_projections(projections, centered, (planes.normals, planes.norms), 1e-5, 7, 9)
-        for a, b in zip(found, expected, strict=True):
+        for a, b in zip(found, (expected[0], expected[1].words, expected[2]), strict=True):
             np.testing.assert_array_equal(a, b)
+        weighed = kernels.weigh_query(projections, found[1], True)
+        assert weighed[2:] == (expected[1].total, expected[1].unit)
+        np.testing.assert_array_equal(weighed[1], expected[1].weights)
 
 
 def test_a_long_batch_loads_compiled_code_and_a_short_one_does_not(vectors, queries, monkeypatch):
