@@ -10,6 +10,7 @@ A query has four steps:
 If the buckets hold too few rows, more buckets are probed, and in the end all rows are scanned.
 """
 
+import time
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -34,7 +35,7 @@ from lookalike.lsh.content import Content, Segment, content_of_segment, new_cont
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import Hyperplanes, Keys, checked_hyperplanes, hash_query
-from lookalike.lsh.kernels import runner
+from lookalike.lsh.kernels import loading, runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.sketches import QuerySketch, no_alignments
 from lookalike.lsh.space import Lift, PreparedQuery, VectorSpace, space_of_rows
@@ -136,9 +137,11 @@ class HyperplaneLSH(GrowingIndex):
         return answer_batch(queries, lambda query: self._query(query, k, probes), self.warm_up, threads)
 
     def warm_up(self) -> None:
-        """Load the compiled code now (1 s; about 10 s the first time on a machine)."""
-        runner.load_kernels()
-        self._runner(self._content).query(self.mean + 1, 1, 1, 1)
+        """Load the compiled code now (1 s; about 10 s the first time on a machine), not during the first queries.
+
+        Unasked, it is loaded in a thread once queries have taken NumPy long enough.
+        """
+        loading.load_kernels(lambda kernels: self._runner(self._content).query(kernels, self.mean + 1, 1, 1, 1))
 
     def candidates(self, vector: ArrayLike, *, probes: Probes | None = None) -> Int64Array:
         """The ids, ascending, of all vectors in the buckets that a query probes first.
@@ -210,15 +213,18 @@ class HyperplaneLSH(GrowingIndex):
         return self._probing_query(content, query, k, probes)
 
     def _probing_query(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors:
-        run = self._query_kernels if runner.kernels_are_loaded() else self._query_numpy
+        kernels, started = loading.loaded_kernels(), time.perf_counter()
+        answer = None
         for factor in MORE_PROBES:
-            answer = run(content, query, k, factor * probes)
+            if kernels is None:
+                answer = self._query_numpy(content, query, k, factor * probes)
+            else:
+                answer = self._runner(content).query(kernels, query, k, factor * probes, self.rerank)
             if answer is not None:
-                return answer
-        return steps.scan(content, content.space.prepare(query), k)
-
-    def _query_kernels(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        return self._runner(content).query(query, k, probes, self.rerank)
+                break
+        if kernels is None:
+            loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
+        return steps.scan(content, content.space.prepare(query), k) if answer is None else answer
 
     def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""

@@ -69,7 +69,6 @@ def test_compiled_code_filters_as_numpy_does(case, size):
     index = HyperplaneLSH.build(vectors, **options)
     index.add(queries + 1, np.arange(10_000, 10_000 + len(queries)))
     content = index._content
-    runner.load_kernels()
     from lookalike.lsh.kernels.filtering import filter_by_sketch, weigh_query
 
     segment = content.main

@@ -1,10 +1,4 @@
-"""When compiled code is used, and how a query is handed to it.
-
-numba takes half a second to import, and the kernels take some seconds to compile the first time on a
-machine (later they come from numba's cache on disk). NumPy answers a single query sooner than that, so
-the kernels are loaded only by a batch that would keep NumPy busy for longer, or by `warm_up`.
-From then on every index in the process uses them. Answers are equal either way.
-"""
+"""How a query is handed to the compiled code."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,23 +14,6 @@ from lookalike.lsh.sketches import alignment_factors
 from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 
-# About what importing and compiling cost; a batch that takes NumPy longer is worth it.
-COMPILE_SECONDS = 5.0
-
-_loaded: dict[str, ModuleType] = {}
-
-
-def load_kernels() -> None:
-    """Bring the compiled kernels into this process; imports numba on the first call."""
-    from lookalike.lsh.kernels import steps
-
-    _loaded["steps"] = steps
-
-
-def kernels_are_loaded() -> bool:
-    """Whether compiled kernels are in this process already."""
-    return "steps" in _loaded
-
 
 @dataclass(frozen=True, slots=True)
 class KernelRunner:
@@ -46,14 +23,14 @@ class KernelRunner:
     settings: tuple[int, float, float, int, int]
     arrays: tuple[Any, ...]
 
-    def query(self, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
+    def query(self, kernels: ModuleType, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""
         space, planes = self.content.space, self.content.planes
         point = query if space.lift is None else space.lift.query(query, norm_of(query))
         projections = planes.normals @ (point - space.hash_mean)
         limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.content.n_searched)
         mean, hash_mean, plane_arrays, segments, searched = self.arrays
-        rows, distances, n_ranked = _loaded["steps"].find_nearest(
+        rows, distances, n_ranked = kernels.find_nearest(
             _plain(query),
             mean,
             (projections, _plain(point), hash_mean),
@@ -69,7 +46,7 @@ class KernelRunner:
 
 
 def kernel_runner(content: Content) -> KernelRunner:
-    """A runner over `content`; call `load_kernels` before its first query."""
+    """A runner over `content`."""
     space, planes = content.space, content.planes
     mean = space.mean.astype(np.float64)
     mean_norm = float(np.linalg.norm(mean))

@@ -1,6 +1,6 @@
 """The steps of a query in compiled code, with the results of `lsh/steps.py`.
 
-Importing this module imports numba, which takes half a second: only `runner.py` does it, when it pays.
+Importing this module imports numba, which takes half a second: only `loading.py` does it, when it pays.
 """
 
 from typing import Any
