@@ -32,6 +32,7 @@ from lookalike.lsh.checks import (
     checked_vectors,
 )
 from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
+from lookalike.lsh.contract import can_promise, sure_answer, sure_scan
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import Hyperplanes, Keys, checked_hyperplanes, hash_query
@@ -46,7 +47,7 @@ Probes = int | Literal["hamming"]
 Plan = Literal["probe", "scan"]
 
 DEFAULT_PROBES = 8
-DEFAULT_RERANK = 256
+DEFAULT_RERANK = 128
 # A query that finds too few candidates probes this many times as many buckets.
 MORE_PROBES = (1, 4, 16)
 
@@ -116,13 +117,21 @@ class HyperplaneLSH(GrowingIndex):
         content = new_content(rows, row_ids, space, planes, follows_mean=center and mean is None)
         return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
-    def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
+    def query(
+        self, vector: ArrayLike, k: int, *, probes: int | None = None, confidence: float | None = None
+    ) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
 
         As long as both are at most 64 (then 256, 1024, ...), the top k is a prefix of the top k + 1.
+        With `confidence`, from 0 to below 1, as many buckets and rows are looked at as it takes to find all of the
+        k nearest with at least that chance; the answer's own `confidence` says with which.
         """
-        query = checked_query(vector, self.dim)
-        return self._query(query, checked_int("k", k, 1), self._checked_probes(probes))
+        query, k, probes = checked_query(vector, self.dim), checked_int("k", k, 1), self._checked_probes(probes)
+        if confidence is None:
+            return self._query(query, k, probes)
+        if not 0.0 <= confidence < 1.0:
+            raise ValueError(f"confidence must be at least 0 and below 1, got {confidence}; search_exact is sure")
+        return self._sure_query(query, k, probes, confidence)
 
     def query_batch(
         self, vectors: ArrayLike, k: int, *, probes: int | None = None, threads: int | None = None
@@ -225,6 +234,18 @@ class HyperplaneLSH(GrowingIndex):
         if kernels is None:
             loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
         return steps.scan(content, content.space.prepare(query), k) if answer is None else answer
+
+    def _sure_query(self, query: Float32Array, k: int, probes: int, confidence: float) -> Neighbors:
+        content, kernels, started = self._content, loading.loaded_kernels(), time.perf_counter()
+        prepared = content.space.prepare(query)
+        is_scan = self.plan == "scan" or steps.needs_scan(k, content.n_searched) or prepared.is_zero
+        if is_scan or not can_promise(content):
+            return sure_scan(content, prepared, k)
+        compiled = None if kernels is None else (kernels, self._runner(content))
+        answer = sure_answer(content, prepared, k, confidence, probes, compiled)
+        if kernels is None:
+            loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
+        return answer
 
     def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
         """The k nearest candidates; None if there are too few, or the query is a zero vector."""

@@ -55,8 +55,11 @@ def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Ar
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
     """The rows whose sketches are compared: those in the buckets, or all if the buckets hold a large share of them."""
     rows = _repeated_rows(content, tables, keys)
-    if ALL_ROWS_FACTOR * len(rows) < content.n_searched:
-        return np.unique(rows)
+    return np.unique(rows) if ALL_ROWS_FACTOR * len(rows) < content.n_searched else searched_rows(content)
+
+
+def searched_rows(content: Content) -> Int64Array:
+    """All rows that queries look at."""
     return np.arange(len(content.ids)) if content.searched is None else np.flatnonzero(content.searched)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import METRICS, Float32Array, Neighbors
+from lookalike.lsh.base import METRICS, Float32Array, Int64Array, Neighbors
 from lookalike.lsh.content import Content, Segment
-from lookalike.lsh.hyperplanes import BITS_PER_WORD
+from lookalike.lsh.hyperplanes import BITS_PER_WORD, Keys
 from lookalike.lsh.sketches import alignment_factors
 from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
@@ -43,6 +43,13 @@ class KernelRunner:
         if n_ranked < 0:
             return None
         return self.content.answer(rows, distances, k, n_ranked)
+
+    def rows_in_buckets(self, kernels: ModuleType, tables: Int64Array, keys: Keys) -> Int64Array:
+        """The rows, ascending, that `steps.candidate_rows` gives."""
+        segments, searched = self.arrays[-2:]
+        rows, in_main, n_rows = kernels.find_candidates(tables, keys, segments, searched, self.content.n_searched)
+        rows[in_main:n_rows] += len(self.content.main)
+        return np.sort(rows[:n_rows]).astype(np.int64)
 
 
 def kernel_runner(content: Content) -> KernelRunner:
