@@ -67,24 +67,21 @@ def _meet(content: Content, hashed: Hash, n_probes: int | None, compiled: Compil
     return Met(rows, tables, keys, len(rows) == content.n_searched)
 
 
-def can_promise(content: Content) -> bool:
-    """Whether the index knows the errors of its estimates; otherwise a promise takes a scan."""
+def _can_promise(content: Content) -> bool:
+    """Whether the errors of the estimates are known."""
     has_alignments = content.main.alignments.shape[1] > 0
     return has_alignments and content.space.lift is None and content.space.dim >= _FEWEST_DIMENSIONS
-
-
-def sure_scan(content: Content, query: PreparedQuery, k: int) -> Neighbors:
-    """The k nearest of all rows, for sure."""
-    return replace(steps.scan(content, query, k), confidence=1.0)
 
 
 def sure_answer(
     content: Content, query: PreparedQuery, k: int, confidence: float, probes: int, compiled: Compiled | None
 ) -> Neighbors:
-    """All k nearest, with a chance of at least `confidence`; for a query that is not zero, if `can_promise`.
+    """All k nearest, with a chance of at least `confidence`; by a scan where nothing else can promise that.
 
     `probes` buckets per table are looked up first. `compiled` is the compiled code, if it is loaded, and a runner.
     """
+    if query.is_zero or not _can_promise(content):
+        return replace(steps.scan(content, query, k), confidence=1.0)
     hashed = Hash(*hash_query(query, content.space, content.planes))
     n_probes, allowed = probes * content.planes.n_tables, (1.0 - confidence) / 2.0
     for number in (*(factor * n_probes for factor in _FACTORS), None):

@@ -24,6 +24,7 @@ from lookalike.lsh.batch import answer_batch
 from lookalike.lsh.changes import compacted
 from lookalike.lsh.checks import (
     checked_choice,
+    checked_confidence,
     checked_ids,
     checked_int,
     checked_mean,
@@ -32,14 +33,14 @@ from lookalike.lsh.checks import (
     checked_vectors,
 )
 from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
-from lookalike.lsh.contract import can_promise, sure_answer, sure_scan
+from lookalike.lsh.contract import sure_answer
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
-from lookalike.lsh.hyperplanes import Hyperplanes, Keys, checked_hyperplanes, hash_query
+from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
 from lookalike.lsh.kernels import loading, runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
-from lookalike.lsh.sketches import QuerySketch, no_alignments
-from lookalike.lsh.space import Lift, PreparedQuery, VectorSpace, space_of_rows
+from lookalike.lsh.sketches import no_alignments
+from lookalike.lsh.space import Lift, VectorSpace, space_of_rows
 from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
 
@@ -129,9 +130,7 @@ class HyperplaneLSH(GrowingIndex):
         query, k, probes = checked_query(vector, self.dim), checked_int("k", k, 1), self._checked_probes(probes)
         if confidence is None:
             return self._query(query, k, probes)
-        if not 0.0 <= confidence < 1.0:
-            raise ValueError(f"confidence must be at least 0 and below 1, got {confidence}; search_exact is sure")
-        return self._sure_query(query, k, probes, confidence)
+        return self._sure_query(query, k, probes, checked_confidence(confidence))
 
     def query_batch(
         self, vectors: ArrayLike, k: int, *, probes: int | None = None, threads: int | None = None
@@ -158,8 +157,12 @@ class HyperplaneLSH(GrowingIndex):
         `probes="hamming"` probes every bucket that differs from the query's in at most one bit.
         """
         query, content = checked_query(vector, self.dim), self._content
-        tables, keys, _ = self._probe(content, content.space.prepare(query), probes)
-        return np.sort(content.ids_of_copies(steps.rows_in_buckets(content, tables, keys))[0])
+        keys, _, margins = hash_query(content.space.prepare(query), content.space, content.planes)
+        if probes == "hamming":
+            tables, buckets = hamming_ball(keys, self.n_bits)
+        else:
+            tables, buckets, _ = probe_sequence(keys, margins, self._checked_probes(probes) * self.n_tables)
+        return np.sort(content.ids_of_copies(steps.rows_in_buckets(content, tables, buckets))[0])
 
     def rank(self, vector: ArrayLike, ids: ArrayLike, k: int) -> Neighbors:
         """The min(k, n) nearest of the vectors with the given ids (n,), whatever buckets they are in."""
@@ -226,7 +229,7 @@ class HyperplaneLSH(GrowingIndex):
         answer = None
         for factor in MORE_PROBES:
             if kernels is None:
-                answer = self._query_numpy(content, query, k, factor * probes)
+                answer = steps.nearest_in_buckets(content, query, k, factor * probes, self.rerank)
             else:
                 answer = self._runner(content).query(kernels, query, k, factor * probes, self.rerank)
             if answer is not None:
@@ -238,36 +241,13 @@ class HyperplaneLSH(GrowingIndex):
     def _sure_query(self, query: Float32Array, k: int, probes: int, confidence: float) -> Neighbors:
         content, kernels, started = self._content, loading.loaded_kernels(), time.perf_counter()
         prepared = content.space.prepare(query)
-        is_scan = self.plan == "scan" or steps.needs_scan(k, content.n_searched) or prepared.is_zero
-        if is_scan or not can_promise(content):
-            return sure_scan(content, prepared, k)
+        if self.plan == "scan" or steps.needs_scan(k, content.n_searched):
+            return replace(steps.scan(content, prepared, k), confidence=1.0)
         compiled = None if kernels is None else (kernels, self._runner(content))
         answer = sure_answer(content, prepared, k, confidence, probes, compiled)
         if kernels is None:
             loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
         return answer
-
-    def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
-        prepared = content.space.prepare(query)
-        if prepared.is_zero:
-            return None
-        tables, keys, sketch = self._probe(content, prepared, probes)
-        rows = steps.candidate_rows(content, tables, keys)
-        if len(rows) < steps.level_of(k):
-            return None
-        kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
-        return content.answer(*steps.rank_rows(content, kept, prepared, k), k, len(kept))
-
-    def _probe(
-        self, content: Content, query: PreparedQuery, probes: Probes | None
-    ) -> tuple[Int64Array, Keys, QuerySketch]:
-        """Tables and keys of the buckets to probe, and the query's sketch."""
-        keys, sketch, margins = hash_query(query, content.space, content.planes)
-        if probes == "hamming":
-            return *hamming_ball(keys, self.n_bits), sketch
-        n_probes = self._checked_probes(probes) * self.n_tables
-        return *probe_sequence(keys, margins, n_probes)[:2], sketch
 
     def _runner(self, content: Content) -> runner.KernelRunner:
         current = self._kernel_runner

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
 from lookalike.lsh.content import Content, numbered, take
-from lookalike.lsh.hyperplanes import Keys
+from lookalike.lsh.hyperplanes import Keys, hash_query
+from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
 
@@ -45,6 +46,20 @@ def needs_scan(k: int, n_rows: int) -> bool:
 def rerank_size(rerank: int, k: int) -> int:
     """How many candidates pass the sketch filter for k neighbors, at least."""
     return max(rerank, _RERANK_FACTOR * level_of(k))
+
+
+def nearest_in_buckets(content: Content, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
+    """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+    prepared = content.space.prepare(query)
+    if prepared.is_zero:
+        return None
+    own, sketch, margins = hash_query(prepared, content.space, content.planes)
+    tables, keys, _ = probe_sequence(own, margins, probes * content.planes.n_tables)
+    rows = candidate_rows(content, tables, keys)
+    if len(rows) < level_of(k):
+        return None
+    kept = filter_by_sketch(content, rows, sketch, rerank_size(rerank, k))
+    return content.answer(*rank_rows(content, kept, prepared, k), k, len(kept))
 
 
 def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
