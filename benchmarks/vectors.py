@@ -11,13 +11,15 @@ _LATENT_DIM = 24
 _CENTER_SPREAD = 1.0
 _LATENT_SPREAD = 0.8
 _NOISE = 0.25
+_MIXTURE_STREAM = 1 << 32
 
 
 class ClusteredVectors:
     """A mixture of about sqrt(n) clusters, of sizes by a power law, each varying in its own few directions."""
 
     def __init__(self, n_rows: int, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
+        # Not the numbers that hyperplanes of the same seed are drawn from: those would be the centers.
+        rng = np.random.default_rng((seed, _MIXTURE_STREAM))
         self.n_rows = n_rows
         n_clusters = max(int(np.sqrt(n_rows)), 2)
         self._centers = _CENTER_SPREAD * rng.standard_normal((n_clusters, DIM), dtype=np.float32)

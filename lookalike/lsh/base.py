@@ -19,13 +19,15 @@ class Neighbors:
     """The answer to one query: nearest first, equal distances by id.
 
     `ids` is int64 (m,), `distances` float32 (m,); `candidates` counts the vectors whose distance
-    to the query was computed. Cosine distance is 1 - cosine similarity of the centred vectors,
+    to the query was computed. `confidence` is the chance that these are the nearest, for queries that ask for it.
+    Cosine distance is 1 - cosine similarity of the centred vectors,
     Euclidean distance is not squared, and the distance for inner product is its negative, of the vectors as they are.
     """
 
     ids: Int64Array
     distances: Float32Array
     candidates: int
+    confidence: float | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

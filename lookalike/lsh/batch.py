@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Neighbors
-from lookalike.lsh.kernels import runner
+from lookalike.lsh.kernels import loading
 from lookalike.threads import ordered_map
 
 # Queries that show how long NumPy takes for one.
@@ -23,13 +23,13 @@ def answer_batch(
     `warm_up` is called. NumPy holds the interpreter's lock, so threads would not help it.
     """
     answers: list[Neighbors] = []
-    if not runner.kernels_are_loaded() and len(queries) > _TRIAL_QUERIES:
+    if loading.loaded_kernels() is None and len(queries) > _TRIAL_QUERIES:
         started = time.perf_counter()
         answers = [answer(query) for query in queries[:_TRIAL_QUERIES]]
         seconds_each = (time.perf_counter() - started) / _TRIAL_QUERIES
-        if (len(queries) - _TRIAL_QUERIES) * seconds_each > runner.COMPILE_SECONDS:
+        if (len(queries) - _TRIAL_QUERIES) * seconds_each > loading.loading_seconds():
             warm_up()
     rest = queries[len(answers) :]
-    if threads == 1 or not runner.kernels_are_loaded() or len(rest) < 2 * threads:
+    if threads == 1 or loading.loaded_kernels() is None or len(rest) < 2 * threads:
         return answers + [answer(query) for query in rest]
     return answers + list(ordered_map(answer, rest, workers=threads))

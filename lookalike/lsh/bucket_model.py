@@ -56,8 +56,9 @@ def cheapest_plan(sample: Sample, space: VectorSpace, target_recall: float, seed
     """The cheapest plan whose buckets hold the target share of neighbors, else the plan that holds most."""
     sample = sample.thinned(_MODEL_QUERIES)
     most = choices.tables[-1], choices.bits[-1]
-    planes = draw_hyperplanes(len(space.hash_mean), *most, checked_sketch_bits(None, most[0] * most[1]), seed)
-    keys, _ = hash_rows(sample.vectors, space, planes)
+    dim = len(space.hash_mean)
+    planes = draw_hyperplanes(dim, *most, checked_sketch_bits(None, most[0] * most[1], dim), seed)
+    keys = hash_rows(sample.vectors, space, planes)[0]
     prepared = [space.prepare(sample.vectors[row]) for row in sample.chosen]
     hashes = [(own, margins) for own, _, margins in (hash_query(q, space, planes) for q in prepared)]
     plans = []

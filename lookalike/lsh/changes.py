@@ -36,12 +36,13 @@ def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Conte
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
     planes, tail = content.planes, content.tail
     scales = content.space.row_scales(vectors)
-    keys, sketches = hash_rows(vectors, content.space, planes)
+    keys, sketches, alignments = hash_rows(vectors, content.space, planes)
     old_keys = keys_of_sketches(tail.sketches, planes)
     longer = Segment(
         np.concatenate([tail.vectors, vectors]),
         np.concatenate([tail.scales, scales]),
         np.concatenate([tail.sketches, sketches]),
+        np.concatenate([tail.alignments, alignments]),
         build_tables(np.concatenate([old_keys, keys], axis=1), planes.n_bits),
     )
     known = [(segment.vectors, segment.scales) for segment in content.segments]
@@ -69,9 +70,10 @@ def compacted(content: Content) -> Content:
     vectors = np.concatenate([main.vectors[in_main], tail.vectors[in_tail]])
     scales = np.concatenate([main.scales[in_main], tail.scales[in_tail]])
     sketches = np.concatenate([main.sketches[in_main], tail.sketches[in_tail]])
+    alignments = np.concatenate([main.alignments[in_main], tail.alignments[in_tail]])
     copies = None if content.copies is None else _renumbered(content.copies[kept])
     tables = tables_of_first_rows(keys_of_sketches(sketches, content.planes), copies, content.planes)
-    segment = Segment(vectors, scales, sketches, tables)
+    segment = Segment(vectors, scales, sketches, alignments, tables)
     joined = content_of_segment(segment, content.ids[kept], content.space, content.planes, copies)
     return replace(joined, follows_mean=content.follows_mean)
 

@@ -120,3 +120,10 @@ def _check_finite(block: Float32Array, first_row: int, name: str) -> None:
     row = int(np.flatnonzero(~good)[0])
     kind = "NaN" if np.isnan(block[row]).any() else f"values infinite or beyond {LARGEST_VALUE:g}"
     raise ValueError(f"{name} must be finite, but row {first_row + row} holds {kind}")
+
+
+def checked_confidence(confidence: float) -> float:
+    """`confidence`, from 0 to below 1."""
+    if not 0.0 <= confidence < 1.0:
+        raise ValueError(f"confidence must be at least 0 and below 1, got {confidence}; search_exact is sure")
+    return confidence

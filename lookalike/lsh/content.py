@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, nearest_first
 from lookalike.lsh.copies import FirstCopies, first_copies
-from lookalike.lsh.hyperplanes import Hyperplanes, Keys, Sketches, hash_rows, table_keys
+from lookalike.lsh.hyperplanes import Hyperplanes, Keys, hash_rows, table_keys
+from lookalike.lsh.sketches import Alignments, Sketches, no_alignments
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.tables import Tables, build_tables
 
@@ -25,11 +26,15 @@ _ROWS_PER_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Some rows: vectors (n, dim), their scales for ranking (`VectorSpace.row_scales`), sketches, tables."""
+    """Some rows: vectors (n, dim), their scales for ranking (`VectorSpace.row_scales`), sketches, tables.
+
+    `alignments` (n, 1) belong to the sketches; (n, 0) where differing bits are counted instead.
+    """
 
     vectors: Float32Array
     scales: Float32Array
     sketches: Sketches
+    alignments: Alignments
     tables: Tables
 
     def __len__(self) -> int:
@@ -42,6 +47,7 @@ class Segment:
             self.vectors,
             self.scales,
             self.sketches,
+            self.alignments,
             tables.rows,
             tables.starts,
             tables.keys,
@@ -145,7 +151,8 @@ def new_content(
 def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
     """Rows that are only scanned: no sketches, no tables."""
     n_rows = len(vectors)
-    return Segment(vectors, scales, np.empty((n_rows, 0), np.uint64), build_tables(np.empty((0, n_rows), np.uint32), 0))
+    no_tables = build_tables(np.empty((0, n_rows), np.uint32), 0)
+    return Segment(vectors, scales, np.empty((n_rows, 0), np.uint64), no_alignments(n_rows), no_tables)
 
 
 def content_of_segment(
@@ -189,12 +196,12 @@ def hashed_segment(
 ) -> Segment:
     """A segment whose equal rows are hashed once."""
     if copies is None:
-        keys, sketches = hash_rows(vectors, space, planes)
+        keys, sketches, alignments = hash_rows(vectors, space, planes)
     else:
         firsts, groups = np.unique(copies, return_inverse=True)
-        keys, sketches = hash_rows(vectors[firsts], space, planes)
-        keys, sketches = keys[:, groups], sketches[groups]
-    return Segment(vectors, scales, sketches, tables_of_first_rows(keys, copies, planes))
+        keys, sketches, alignments = hash_rows(vectors[firsts], space, planes)
+        keys, sketches, alignments = keys[:, groups], sketches[groups], alignments[groups]
+    return Segment(vectors, scales, sketches, alignments, tables_of_first_rows(keys, copies, planes))
 
 
 def tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:

@@ -4,12 +4,13 @@ A query has four steps:
 
 1. hash: one bit per hyperplane; `n_bits` of them form the key in each of `n_tables` tables,
 2. probe: the buckets most likely to hold neighbors, in order (`probing.py`),
-3. filter: of the rows found, those whose sketches differ least from the query's,
+3. filter: of the rows found, those that are nearest by an estimate from their sketches (`sketches.py`),
 4. rank: exact distances of these, nearest first.
 
 If the buckets hold too few rows, more buckets are probed, and in the end all rows are scanned.
 """
 
+import time
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -23,6 +24,7 @@ from lookalike.lsh.batch import answer_batch
 from lookalike.lsh.changes import compacted
 from lookalike.lsh.checks import (
     checked_choice,
+    checked_confidence,
     checked_ids,
     checked_int,
     checked_mean,
@@ -31,12 +33,14 @@ from lookalike.lsh.checks import (
     checked_vectors,
 )
 from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
+from lookalike.lsh.contract import sure_answer
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
 from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
-from lookalike.lsh.kernels import runner
+from lookalike.lsh.kernels import loading, runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
-from lookalike.lsh.space import Lift, PreparedQuery, VectorSpace, space_of_rows
+from lookalike.lsh.sketches import no_alignments
+from lookalike.lsh.space import Lift, VectorSpace, space_of_rows
 from lookalike.lsh.tables import Tables
 from lookalike.threads import available_cores
 
@@ -44,7 +48,7 @@ Probes = int | Literal["hamming"]
 Plan = Literal["probe", "scan"]
 
 DEFAULT_PROBES = 8
-DEFAULT_RERANK = 256
+DEFAULT_RERANK = 128
 # A query that finds too few candidates probes this many times as many buckets.
 MORE_PROBES = (1, 4, 16)
 
@@ -96,7 +100,7 @@ class HyperplaneLSH(GrowingIndex):
             mean: subtract this (dim,) instead of the mean of `vectors`; not for inner_product.
             probes: buckets probed per table, on average.
             rerank: at least this many candidates are ranked exactly; more for k above 64.
-            sketch_bits: bits of the filter's sketches, by default 256 or as many as the tables need.
+            sketch_bits: bits of the filter's sketches, a multiple of 64, by default `dim` of them, but 256 to 512.
             plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
             hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones; dim + 1 for inner_product.
 
@@ -114,13 +118,19 @@ class HyperplaneLSH(GrowingIndex):
         content = new_content(rows, row_ids, space, planes, follows_mean=center and mean is None)
         return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
-    def query(self, vector: ArrayLike, k: int, *, probes: int | None = None) -> Neighbors:
+    def query(
+        self, vector: ArrayLike, k: int, *, probes: int | None = None, confidence: float | None = None
+    ) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
 
         As long as both are at most 64 (then 256, 1024, ...), the top k is a prefix of the top k + 1.
+        With `confidence`, from 0 to below 1, as many buckets and rows are looked at as it takes to find all of the
+        k nearest with at least that chance; the answer's own `confidence` says with which.
         """
-        query = checked_query(vector, self.dim)
-        return self._query(query, checked_int("k", k, 1), self._checked_probes(probes))
+        query, k, probes = checked_query(vector, self.dim), checked_int("k", k, 1), self._checked_probes(probes)
+        if confidence is None:
+            return self._query(query, k, probes)
+        return self._sure_query(query, k, probes, checked_confidence(confidence))
 
     def query_batch(
         self, vectors: ArrayLike, k: int, *, probes: int | None = None, threads: int | None = None
@@ -135,9 +145,11 @@ class HyperplaneLSH(GrowingIndex):
         return answer_batch(queries, lambda query: self._query(query, k, probes), self.warm_up, threads)
 
     def warm_up(self) -> None:
-        """Load the compiled code now (1 s; about 10 s the first time on a machine)."""
-        runner.load_kernels()
-        self._runner(self._content).query(self.mean + 1, 1, 1, 1)
+        """Load the compiled code now (1 s; about 10 s the first time on a machine), not during the first queries.
+
+        Unasked, it is loaded in a thread once queries have taken NumPy long enough.
+        """
+        loading.load_kernels(lambda kernels: self._runner(self._content).query(kernels, self.mean + 1, 1, 1, 1))
 
     def candidates(self, vector: ArrayLike, *, probes: Probes | None = None) -> Int64Array:
         """The ids, ascending, of all vectors in the buckets that a query probes first.
@@ -145,8 +157,12 @@ class HyperplaneLSH(GrowingIndex):
         `probes="hamming"` probes every bucket that differs from the query's in at most one bit.
         """
         query, content = checked_query(vector, self.dim), self._content
-        tables, keys, _ = self._probe(content, content.space.prepare(query), probes)
-        return np.sort(content.ids_of_copies(steps.rows_in_buckets(content, tables, keys))[0])
+        keys, _, margins = hash_query(content.space.prepare(query), content.space, content.planes)
+        if probes == "hamming":
+            tables, buckets = hamming_ball(keys, self.n_bits)
+        else:
+            tables, buckets, _ = probe_sequence(keys, margins, self._checked_probes(probes) * self.n_tables)
+        return np.sort(content.ids_of_copies(steps.rows_in_buckets(content, tables, buckets))[0])
 
     def rank(self, vector: ArrayLike, ids: ArrayLike, k: int) -> Neighbors:
         """The min(k, n) nearest of the vectors with the given ids (n,), whatever buckets they are in."""
@@ -209,35 +225,29 @@ class HyperplaneLSH(GrowingIndex):
         return self._probing_query(content, query, k, probes)
 
     def _probing_query(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors:
-        run = self._query_kernels if runner.kernels_are_loaded() else self._query_numpy
+        kernels, started = loading.loaded_kernels(), time.perf_counter()
+        answer = None
         for factor in MORE_PROBES:
-            answer = run(content, query, k, factor * probes)
+            if kernels is None:
+                answer = steps.nearest_in_buckets(content, query, k, factor * probes, self.rerank)
+            else:
+                answer = self._runner(content).query(kernels, query, k, factor * probes, self.rerank)
             if answer is not None:
-                return answer
-        return steps.scan(content, content.space.prepare(query), k)
+                break
+        if kernels is None:
+            loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
+        return steps.scan(content, content.space.prepare(query), k) if answer is None else answer
 
-    def _query_kernels(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        return self._runner(content).query(query, k, probes, self.rerank)
-
-    def _query_numpy(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors | None:
-        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+    def _sure_query(self, query: Float32Array, k: int, probes: int, confidence: float) -> Neighbors:
+        content, kernels, started = self._content, loading.loaded_kernels(), time.perf_counter()
         prepared = content.space.prepare(query)
-        if prepared.is_zero:
-            return None
-        tables, keys, sketch = self._probe(content, prepared, probes)
-        rows = steps.candidate_rows(content, tables, keys)
-        if len(rows) < steps.level_of(k):
-            return None
-        kept = steps.filter_by_sketch(content, rows, sketch, steps.rerank_size(self.rerank, k))
-        return content.answer(*steps.rank_rows(content, kept, prepared, k), k, len(kept))
-
-    def _probe(self, content: Content, query: PreparedQuery, probes: Probes | None) -> tuple[Int64Array, Any, Any]:
-        """Tables and keys of the buckets to probe, and the query's sketch."""
-        keys, sketch, margins = hash_query(query, content.space, content.planes)
-        if probes == "hamming":
-            return *hamming_ball(keys, self.n_bits), sketch
-        n_probes = self._checked_probes(probes) * self.n_tables
-        return *probe_sequence(keys, margins, n_probes)[:2], sketch
+        if self.plan == "scan" or steps.needs_scan(k, content.n_searched):
+            return replace(steps.scan(content, prepared, k), confidence=1.0)
+        compiled = None if kernels is None else (kernels, self._runner(content))
+        answer = sure_answer(content, prepared, k, confidence, probes, compiled)
+        if kernels is None:
+            loading.note_numpy_seconds(time.perf_counter() - started, self.warm_up)
+        return answer
 
     def _runner(self, content: Content) -> runner.KernelRunner:
         current = self._kernel_runner
@@ -252,6 +262,7 @@ class HyperplaneLSH(GrowingIndex):
         arrays: dict[str, NDArray[Any]] = {
             "scales": segment.scales,
             "sketches": segment.sketches,
+            "alignments": segment.alignments,
             "table_rows": tables.rows,
             "table_starts": tables.starts,
             "table_keys": tables.keys,
@@ -271,11 +282,13 @@ class HyperplaneLSH(GrowingIndex):
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"])
+        alignments = arrays.get("alignments", no_alignments(len(arrays["ids"])))
+        is_orthogonal = alignments.shape[1] > 0
+        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"], is_orthogonal)
         if space.metric == "inner_product":
             space = replace(space, lift=Lift(parameters["radius"], arrays["lift_mean"]))
         tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
-        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], tables)
+        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], alignments, tables)
         content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))
         content = replace(content, follows_mean=parameters.get("follows_mean", False))
         options = {name: parameters[name] for name in ("probes", "rerank", "seed", "plan") if name in parameters}

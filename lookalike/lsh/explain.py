@@ -1,12 +1,12 @@
 """Figures about an index, and why a query finds a vector or misses it."""
 
-from math import erf, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float64Array
+from lookalike.lsh.chances import chances_to_miss
 from lookalike.lsh.content import Content, Segment, keys_of_sketches
 from lookalike.lsh.hyperplanes import BITS_PER_WORD, Hyperplanes, Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
@@ -97,9 +97,11 @@ def explain_match(content: Content, query: PreparedQuery, row: int, n_probes: in
         "same_side_probability": same_side,
         "found": bool(_places(stored, tables, buckets)),
         "tables": _table_matches(keys, stored, tables, buckets, segment),
-        "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch).sum()),
-        "sketch_bits": len(sketch) * BITS_PER_WORD,
-        "chance_to_miss": _chance_to_miss(keys, coordinates, tables, buckets, angle, len(hash_mean)),
+        "sketch_bits_differing": int(np.bitwise_count(segment.sketches[place] ^ sketch.words).sum()),
+        "sketch_bits": len(sketch.words) * BITS_PER_WORD,
+        "chance_to_miss": float(
+            chances_to_miss(keys, coordinates, tables, buckets, np.array([np.cos(angle)]), len(hash_mean))[0]
+        ),
         "chance_to_miss_without_probing": float((1.0 - same_side**planes.n_bits) ** planes.n_tables),
     }
 
@@ -133,35 +135,3 @@ def _angle(first: Float64Array, second: Float64Array) -> float:
     """Angle in radians; a right one where a vector is zero."""
     norms = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(np.arccos(np.clip(first @ second / norms, -1.0, 1.0))) if norms > 0.0 else float(np.pi / 2)
-
-
-def _chance_to_miss(
-    keys: Keys, coordinates: Float64Array, tables: NDArray[np.int64], buckets: Keys, angle: float, dim: int
-) -> float:
-    """The chance that a random vector at this angle from the query lies in none of the buckets.
-
-    `coordinates` (n_tables, n_bits) are the unit query's distances to the hyperplanes.
-    """
-    n_tables, n_bits = coordinates.shape
-    flips = _flip_chances(coordinates, angle, dim)
-    missed = 1.0
-    for table in range(n_tables):
-        probed = (buckets[tables == table] ^ keys[table]).astype(np.int64)
-        differs = (probed[:, None] >> np.arange(n_bits)) & 1
-        chances = np.where(differs == 1, flips[table], 1.0 - flips[table]).prod(axis=1)
-        missed *= max(0.0, 1.0 - float(chances.sum()))
-    return missed
-
-
-def _flip_chances(coordinates: Float64Array, angle: float, dim: int) -> Float64Array:
-    """The chance that a vector at this angle lies on the other side; `coordinates` of the unit query on unit normals.
-
-    The neighbor's coordinate is cos(angle) times the query's plus sin(angle) times that of a random unit
-    vector at right angles to the query, which is nearly normal.
-    """
-    if np.sin(angle) <= 0.0 or dim < 2:
-        return np.zeros_like(coordinates)
-    spread = np.sin(angle) * np.sqrt((1.0 - np.minimum(coordinates**2, 1.0)) / (dim - 1))
-    ratios = coordinates * np.cos(angle) / np.maximum(spread * sqrt(2.0), 1e-300)
-    chances: Float64Array = np.vectorize(lambda ratio: 0.5 * (1.0 - erf(ratio)), otypes=[np.float64])(ratios)
-    return chances

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, no_neighbors
 from lookalike.lsh.content import Content, numbered, take
-from lookalike.lsh.hyperplanes import Keys, Sketches
+from lookalike.lsh.hyperplanes import Keys, hash_query
+from lookalike.lsh.probing import probe_sequence
+from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
 
 _ROWS_PER_SCAN = 1 << 16
@@ -46,6 +48,20 @@ def rerank_size(rerank: int, k: int) -> int:
     return max(rerank, _RERANK_FACTOR * level_of(k))
 
 
+def nearest_in_buckets(content: Content, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
+    """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+    prepared = content.space.prepare(query)
+    if prepared.is_zero:
+        return None
+    own, sketch, margins = hash_query(prepared, content.space, content.planes)
+    tables, keys, _ = probe_sequence(own, margins, probes * content.planes.n_tables)
+    rows = candidate_rows(content, tables, keys)
+    if len(rows) < level_of(k):
+        return None
+    kept = filter_by_sketch(content, rows, sketch, rerank_size(rerank, k))
+    return content.answer(*rank_rows(content, kept, prepared, k), k, len(kept))
+
+
 def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
     """The distinct searched rows, ascending, in any of the buckets."""
     return np.unique(_repeated_rows(content, tables, keys))
@@ -54,8 +70,11 @@ def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Ar
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
     """The rows whose sketches are compared: those in the buckets, or all if the buckets hold a large share of them."""
     rows = _repeated_rows(content, tables, keys)
-    if ALL_ROWS_FACTOR * len(rows) < content.n_searched:
-        return np.unique(rows)
+    return np.unique(rows) if ALL_ROWS_FACTOR * len(rows) < content.n_searched else searched_rows(content)
+
+
+def searched_rows(content: Content) -> Int64Array:
+    """All rows that queries look at."""
     return np.arange(len(content.ids)) if content.searched is None else np.flatnonzero(content.searched)
 
 
@@ -67,12 +86,14 @@ def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Arr
     return rows if content.searched is None else rows[content.searched[rows]]
 
 
-def filter_by_sketch(content: Content, rows: Int64Array, sketch: Sketches, size: int) -> Int64Array:
-    """The rows whose sketches differ least from the query's: at least `size` of them, all of the last equal ones."""
+def filter_by_sketch(content: Content, rows: Int64Array, sketch: QuerySketch, size: int) -> Int64Array:
+    """The rows nearest to the query by their sketches: at least `size` of them, all of the last equal ones."""
     if len(rows) <= size:
         return rows
-    differing = np.bitwise_count(take(content.segments, "sketches", rows) ^ sketch).sum(axis=1)
-    kept: Int64Array = rows[differing <= np.partition(differing, size - 1)[size - 1]]
+    sketches, alignments = take(content.segments, "sketches", rows), take(content.segments, "alignments", rows)
+    scales, space = take(content.segments, "scales", rows), content.space
+    ranks = sketch_ranks(sketches, alignments, scales, sketch, len(space.hash_mean), space.metric != "euclidean")
+    kept: Int64Array = rows[ranks <= np.partition(ranks, size - 1)[size - 1]]
     return kept
 
 

@@ -17,7 +17,8 @@ from lookalike.files import digest_of, read_document, replacing, sha256_of_file,
 
 INDEX_FILE = "index.json"
 _ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
-# Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables.
+# Format 2: the first rows of equal ones may be listed (`copies`), and then only they stand in the tables; sketches
+# may have `alignments`.
 FORMAT_VERSION = 2
 _EARLIER_VERSIONS = (1,)
 # Files up to this size are compared with their digests on every load; larger vectors only by their size

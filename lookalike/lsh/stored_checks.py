@@ -104,6 +104,11 @@ def _check_planes(parameters: Parameters, arrays: Arrays) -> None:
     _require(n_planes % 64 == 0 and n_planes >= n_keyed, f"{n_planes} hyperplanes do not fit {n_keyed} bits of keys")
     _require_shapes(arrays, {"normals": (n_planes, dim), "sketches": (n_rows, n_planes // 64)})
     _check_normals(normals)
+    if "alignments" in arrays:
+        _check_kinds({"alignments": ("uint8", 2)}, arrays)
+        # Without columns, sketches are compared by the number of differing bits.
+        shape = arrays["alignments"].shape
+        _require(shape in ((n_rows, 0), (n_rows, 1)), f"alignments have shape {shape}, not {(n_rows, 1)}")
 
 
 def _point_dim(parameters: Parameters, arrays: Arrays) -> int:

@@ -128,7 +128,7 @@ def _cheapest_that_reaches(trials: "_Trials", choices: Choices) -> LSHParams | N
             return found
     # Either the filter loses neighbors that the buckets hold, or the buckets hold too few.
     furthest = rungs[:_PROBE_TRIALS][-1]
-    least = checked_sketch_bits(None, plan.n_tables * plan.n_bits)
+    least = checked_sketch_bits(None, plan.n_tables * plan.n_bits, trials.dim)
     longer = [None, *(bits for bits in _MORE_SKETCH_BITS if bits > least)]
     ways = [trials.with_fewest_ranked(replace(furthest, sketch_bits=bits), _ALL_RERANK_CHOICES) for bits in longer]
     reached = [params for params in ways if params]
@@ -192,6 +192,11 @@ class _Trials:
         self.ks = measured_ks(k, len(sample.vectors))
         self._built: tuple[tuple[int, int, int | None], HyperplaneLSH] | None = None
 
+    @property
+    def dim(self) -> int:
+        """Length of what is hashed."""
+        return len(self.space.hash_mean)
+
     def with_fewest_ranked(self, params: LSHParams, rerank_choices: tuple[int, ...]) -> LSHParams | None:
         """The parameters with the fewest ranked candidates that reach the target; None if the most do not."""
         trials = [replace(params, rerank=rerank) for rerank in rerank_choices]
@@ -207,7 +212,7 @@ class _Trials:
     def cost(self, params: LSHParams) -> float:
         """Cost of a query by the fixed model, without that of comparing sketches."""
         ranked = min(rerank_size(params.rerank, self.ks[-1]), len(self.sample.vectors))
-        sketch_bits = checked_sketch_bits(params.sketch_bits, params.n_tables * params.n_bits)
+        sketch_bits = checked_sketch_bits(params.sketch_bits, params.n_tables * params.n_bits, self.dim)
         return probing_cost(params.n_tables, params.probes) + ranking_cost(ranked, sketch_bits, self.space.dim)
 
     def is_worthwhile(self, params: LSHParams) -> bool:
@@ -231,8 +236,8 @@ class _Trials:
         numbers = params.n_bits, params.n_tables, params.sketch_bits
         if self._built is None or self._built[0] != numbers:
             n_bits, n_tables, sketch_bits = numbers
-            sketch_bits = checked_sketch_bits(sketch_bits, n_tables * n_bits)
-            planes = draw_hyperplanes(len(self.space.hash_mean), n_tables, n_bits, sketch_bits, self.seed)
+            sketch_bits = checked_sketch_bits(sketch_bits, n_tables * n_bits, self.dim)
+            planes = draw_hyperplanes(self.dim, n_tables, n_bits, sketch_bits, self.seed)
             rows = self.sample.vectors
             content = new_content(rows, np.arange(len(rows)), self.space, planes)
             index = HyperplaneLSH(content, probes=params.probes, rerank=params.rerank, seed=self.seed)

@@ -173,11 +173,12 @@ def test_a_row_is_hashed_alike_alone_and_among_others(case):
     vectors, options = case
     planes = draw_hyperplanes(vectors.shape[1], options["n_tables"], options["n_bits"], 64, options["seed"])
     space = VectorSpace("cosine", vectors[0])
-    keys, sketches = hash_rows(vectors, space, planes)
+    keys, sketches, alignments = hash_rows(vectors, space, planes)
     for row, vector in enumerate(vectors):
-        alone_keys, alone_sketch = hash_rows(vector[None, :], space, planes)
+        alone_keys, alone_sketch, alone_alignment = hash_rows(vector[None, :], space, planes)
         np.testing.assert_array_equal(alone_keys[:, 0], keys[:, row])
         np.testing.assert_array_equal(alone_sketch[0], sketches[row])
+        np.testing.assert_array_equal(alone_alignment[0], alignments[row])
 
 
 @SETTINGS

@@ -1,23 +1,22 @@
 """The steps of a query in compiled code, with the results of `lsh/steps.py`.
 
-Importing this module imports numba, which takes half a second: only `runner.py` does it, when it pays.
+Importing this module imports numba, which takes half a second: only `loading.py` does it, when it pays.
 """
 
 from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.kernels.jit import count_bits, jit, prefetch
+from lookalike.lsh.kernels.filtering import filter_by_sketch, weigh_query
+from lookalike.lsh.kernels.jit import jit, prefetch
 from lookalike.lsh.kernels.probing import kth_smallest, probe_sequence
-from lookalike.lsh.kernels.ranking import COSINE, bound_segment, exact_distance, sum_products
+from lookalike.lsh.kernels.ranking import COSINE, EUCLIDEAN, bound_segment, exact_distance, sum_products
 from lookalike.lsh.space import SMALLEST_NORM
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
 
 # In place of the number of ranked candidates.
 TOO_FEW = -1
 IS_ZERO = -2
-
-_SKETCHES_AHEAD = 16
 
 
 @jit()
@@ -39,7 +38,7 @@ def _bucket_position(table_keys: Any, table_offsets: Any, table: int, key: Any) 
 @jit()
 def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any) -> int:
     """Write where each bucket begins and ends within its table's rows; the number of rows in all of them."""
-    _vectors, _scales, _sketches, rows, starts, table_keys, table_offsets = segment
+    _vectors, _scales, _sketches, _alignments, rows, starts, table_keys, table_offsets = segment
     total, n_rows = 0, rows.shape[1]
     for probe in range(len(tables)):
         position = _bucket_position(table_keys, table_offsets, tables[probe], keys[probe])
@@ -55,7 +54,7 @@ def bucket_ranges(tables: Any, keys: Any, segment: Any, firsts: Any, lasts: Any)
 @jit()
 def count_searched(tables: Any, ranges: Any, segment: Any, searched: Any, first: int) -> int:
     """How many searched rows the buckets hold, counted as often as they occur."""
-    rows, (firsts, lasts), total = segment[3], ranges, 0
+    rows, (firsts, lasts), total = segment[4], ranges, 0
     for probe in range(len(tables)):
         for position in range(firsts[probe], lasts[probe]):
             total += searched[first + rows[tables[probe], position]]
@@ -65,7 +64,7 @@ def count_searched(tables: Any, ranges: Any, segment: Any, searched: Any, first:
 @jit()
 def collect_rows(tables: Any, ranges: Any, segment: Any, searched: Any, first: int, found: Any) -> int:
     """Write the distinct searched rows in the buckets of one segment to `found`; their number."""
-    rows, (firsts, lasts) = segment[3], ranges
+    rows, (firsts, lasts) = segment[4], ranges
     seen = np.zeros((len(segment[0]) >> 6) + 1, np.uint64)
     one, count = np.uint64(1), 0
     for probe in range(len(tables)):
@@ -92,45 +91,13 @@ def searched_rows(n_rows: int, searched: Any, first: int, found: Any) -> int:
 
 
 @jit()
-def differing_bits(rows: Any, sketches: Any, sketch: Any, differing: Any) -> None:
-    """Write in how many bits each row's sketch differs from the query's."""
-    n_words = len(sketch)
-    for position in range(len(rows)):
-        if position + _SKETCHES_AHEAD < len(rows):
-            prefetch(sketches, np.int64(rows[position + _SKETCHES_AHEAD]) * n_words)
-        row, total = rows[position], np.uint64(0)
-        for word in range(n_words):
-            total += count_bits(sketches[row, word] ^ sketch[word])
-        differing[position] = total
-
-
-@jit()
-def keep_most_alike(rows: Any, differing: Any, n_main: int, size: int) -> Any:
-    """Move the rows with the fewest differing bits to the front: at least `size`; the counts of main and of all."""
-    counts = np.zeros(differing.max() + 1, np.int64)
-    for value in differing:
-        counts[value] += 1
-    limit, total = -1, 0
-    while total < size:
-        limit += 1
-        total += counts[limit]
-    kept, kept_main = 0, 0
-    for position in range(len(differing)):
-        if differing[position] <= limit:
-            rows[kept] = rows[position]
-            kept += 1
-            kept_main += position < n_main
-    return kept_main, kept
-
-
-@jit()
 def _product_with_normal(centered: Any, normal: Any) -> float:
     return sum_products(centered, normal.astype(np.float64))
 
 
 @jit()
 def hash_projections(projections: Any, centered: Any, planes: Any, error: float, n_tables: int, n_bits: int) -> Any:
-    """Keys, sketch and squared margins of a query, as `hyperplanes.hash_query` gives them."""
+    """Keys, bits of the sketch and squared margins of a query, as `hyperplanes.hash_query` gives them."""
     normals, plane_norms = planes
     keys, sketch = np.zeros(n_tables, np.uint32), np.zeros(len(projections) // 64, np.uint64)
     margins = np.empty((n_tables, n_bits), np.float64)
@@ -174,17 +141,6 @@ def find_candidates(tables: Any, keys: Any, segments: Any, searched: Any, n_sear
 
 
 @jit()
-def filter_by_sketch(rows: Any, in_main: int, n_rows: int, sketch: Any, segments: Any, size: int) -> Any:
-    """Move the rows whose sketches differ least to the front; how many are of the main segment, and in all."""
-    if n_rows <= size:
-        return in_main, n_rows
-    differing = np.empty(n_rows, np.int32)
-    differing_bits(rows[:in_main], segments[0][2], sketch, differing[:in_main])
-    differing_bits(rows[in_main:n_rows], segments[1][2], sketch, differing[in_main:])
-    return keep_most_alike(rows, differing, in_main, size)
-
-
-@jit()
 def find_nearest(
     query: Any, mean: Any, hashed: Any, planes: Any, settings: Any, segments: Any, searched: Any, limits: Any
 ) -> Any:
@@ -202,12 +158,13 @@ def find_nearest(
         return np.empty(0, np.int64), np.empty(0, np.float32), IS_ZERO
     offset = point - hash_mean
     hash_error = 2.0 * error * np.sqrt(sum_products(offset, offset))
-    keys, sketch, margins = hash_projections(projections, offset, planes, hash_error, n_tables, n_bits)
+    keys, words, margins = hash_projections(projections, offset, planes[:2], hash_error, n_tables, n_bits)
     tables, buckets = probe_sequence(keys, margins, n_probes)
     rows, in_main, n_rows = find_candidates(tables, buckets, segments, searched, n_searched)
     if n_rows < level:
         return np.empty(0, np.int64), np.empty(0, np.float32), TOO_FEW
-    in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, segments, rerank)
+    sketch, by_angle = weigh_query(projections, words, segments[0][3].shape[1] > 0), metric != EUCLIDEAN
+    in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, planes[2], by_angle, segments, rerank)
     direction = centered / norm if metric == COSINE else centered
     ranking = (metric, error, mean_norm, sum_products(direction, mean), norm)
     fast_direction = direction.astype(np.float32)

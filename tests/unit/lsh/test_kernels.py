@@ -1,5 +1,6 @@
 """Compiled code gives the answers of NumPy to the last bit."""
 
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from lookalike.lsh import HyperplaneLSH
 from lookalike.lsh.base import METRICS
 from lookalike.lsh.hyperplanes import hash_query
-from lookalike.lsh.kernels import runner
+from lookalike.lsh.kernels import loading
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.space import sum_products
 
@@ -19,15 +20,14 @@ from .test_engine import assert_equal_answers
 
 @pytest.fixture(scope="module")
 def kernels():
-    runner.load_kernels()
-    from lookalike.lsh.kernels import steps
-
-    return steps
+    loading.load_kernels(lambda kernels: None)
+    return loading.loaded_kernels()
 
 
 def numpy_answers(index, queries, k, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_loaded", {})
+        patch.setattr(loading, "_loaded", {})
+        patch.setattr(loading, "note_numpy_seconds", lambda seconds, load: None)
         return [index.query(query, k) for query in queries]
 
 
@@ -96,18 +96,75 @@ def test_same_hash(kernels, vectors):
         projections = planes.normals @ (prepared.point - index.mean)
         centered = vector - index.mean.astype(np.float64)
         found = kernels.hash_projections(projections, centered, (planes.normals, planes.norms), 1e-5, 7, 9)
-        for a, b in zip(found, expected, strict=True):
+        for a, b in zip(found, (expected[0], expected[1].words, expected[2]), strict=True):
             np.testing.assert_array_equal(a, b)
+        weighed = kernels.weigh_query(projections, found[1], True)
+        assert weighed[2:] == (expected[1].total, expected[1].unit)
+        np.testing.assert_array_equal(weighed[1], expected[1].weights)
 
 
 def test_a_long_batch_loads_compiled_code_and_a_short_one_does_not(vectors, queries, monkeypatch):
     index = HyperplaneLSH.build(vectors, n_bits=7, n_tables=6)
-    monkeypatch.setattr(runner, "_loaded", {})
+    monkeypatch.setattr(loading, "_loaded", {})
     short = index.query_batch(queries, 5)
-    assert not runner.kernels_are_loaded()
-    monkeypatch.setattr(runner, "COMPILE_SECONDS", 0.0)
+    assert loading.loaded_kernels() is None
+    monkeypatch.setattr(loading, "loading_seconds", lambda: 0.0)
     assert_equal_answers(index.query_batch(queries, 5), short)
-    assert runner.kernels_are_loaded()
+    assert loading.loaded_kernels() is not None
+
+
+MANY_QUERIES = """
+import os, sys, threading, time, numpy as np
+from lookalike.lsh import HyperplaneLSH
+from lookalike.lsh.kernels import loading
+loading.loading_seconds = lambda: 0.0
+loading.CACHED_SECONDS = 0.0
+vectors = np.random.default_rng(0).standard_normal((3000, 8)).astype(np.float32)
+index = HyperplaneLSH.build(vectors, n_bits=6, n_tables=3)
+expected = index.query(vectors[0], 5)
+"""
+
+
+def run_script(text, before=""):
+    script = before + MANY_QUERIES + text
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+
+
+def test_queries_load_compiled_code_by_themselves():
+    result = run_script(
+        "deadline = time.monotonic() + 200\n"
+        "while loading.loaded_kernels() is None and time.monotonic() < deadline:\n"
+        "    answer = index.query(vectors[0], 5)\n"
+        "again = index.query(vectors[0], 5)\n"
+        "print(loading.loaded_kernels() is not None, (again.ids == expected.ids).all(), threading.active_count())"
+    )
+    assert (result.stdout.strip(), result.stderr, result.returncode) == ("True True 1", "", 0)
+
+
+def test_the_interpreter_may_end_while_code_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    result = run_script("index.query(vectors[0], 5); print(loading.loaded_kernels() is None)")
+    assert (result.stdout.strip(), result.stderr, result.returncode) == ("True", "", 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_waits_for_the_loading_thread():
+    result = run_script(
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if loading.loaded_kernels() and len(index.query(vectors[0], 5)) == 5 else 1)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    assert (result.stdout.strip(), result.stderr, result.returncode) == ("0", "", 0)
+
+
+def test_numpy_goes_on_where_numba_is_broken():
+    result = run_script(
+        "for _ in range(50): answer = index.query(vectors[0], 5)\n"
+        "print((answer.ids == expected.ids).all(), loading.loaded_kernels())",
+        before="import sys; sys.modules['numba'] = None",
+    )
+    assert (result.stdout.strip(), result.stderr, result.returncode) == ("True None", "", 0)
 
 
 def test_a_single_query_imports_neither_numba_nor_lshash():
