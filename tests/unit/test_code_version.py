@@ -97,7 +97,8 @@ MAY_MAKE_STALE = {
         "embedding": "table",
         "lsh": (
             "base batch bucket_model chances changes checks content contract copies costs engine exact explain growing "
-            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks tables tuning"
+            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks tables "
+            "tuning"
         ),
         "lsh.kernels": "filtering jit loading probing ranking runner steps",
         "stages": "build_lsh",
@@ -111,7 +112,8 @@ MAY_MAKE_STALE = {
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
             "base batch bucket_model chances changes checks content contract copies costs engine exact explain growing "
-            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks tables tuning"
+            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks tables "
+            "tuning"
         ),
         "lsh.kernels": "filtering jit loading probing ranking runner steps",
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
