@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array
+from lookalike.lsh.vectors import StoredVectors, bits_of
 
 FirstCopies = NDArray[np.int32]
 
@@ -15,7 +16,7 @@ _ROWS_PER_BLOCK = 4096
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def first_copies(vectors: Float32Array, scales: Float32Array) -> FirstCopies | None:
+def first_copies(vectors: StoredVectors, scales: Float32Array) -> FirstCopies | None:
     """For each row the number of the first row with the same bytes; (n,) int32, or None if all rows differ.
 
     `scales` (n,) must be equal for equal rows: with them and a few components most rows are told apart at once.
@@ -37,32 +38,32 @@ def first_copies(vectors: Float32Array, scales: Float32Array) -> FirstCopies | N
 
 
 def _coarse_keys(
-    vectors: Float32Array, scales: Float32Array, rows: Int64Array | slice = slice(None)
+    vectors: StoredVectors, scales: Float32Array, rows: Int64Array | slice = slice(None)
 ) -> NDArray[np.uint64]:
     """Keys of a few components of some rows."""
     keys = np.ascontiguousarray(scales[rows]).view(np.uint32).astype(np.uint64)
     for column in range(0, vectors.shape[1], max(1, vectors.shape[1] // _COARSE_COMPONENTS)):
-        bits = np.ascontiguousarray(vectors[rows, column]).view(np.uint32)
+        bits = bits_of(np.ascontiguousarray(vectors[rows, column]))
         keys = (keys ^ (keys >> np.uint64(29)) ^ bits) * _MULTIPLIER
     return keys
 
 
-def _fine_keys(vectors: Float32Array, rows: Int64Array) -> NDArray[np.uint64]:
+def _fine_keys(vectors: StoredVectors, rows: Int64Array) -> NDArray[np.uint64]:
     """Keys of all components of some rows: sums of products with fixed random numbers."""
     factors = np.random.default_rng(0).integers(0, 2**64, vectors.shape[1], np.uint64) | np.uint64(1)
     keys = np.empty(len(rows), np.uint64)
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        bits = np.ascontiguousarray(vectors[rows[some]]).view(np.uint32).astype(np.uint64)
+        bits = bits_of(np.ascontiguousarray(vectors[rows[some]])).astype(np.uint64)
         keys[some] = (bits * factors).sum(axis=1, dtype=np.uint64)
     return keys
 
 
-def _rows_equal(vectors: Float32Array, rows: Int64Array, others: Int64Array) -> NDArray[np.bool_]:
+def _rows_equal(vectors: StoredVectors, rows: Int64Array, others: Int64Array) -> NDArray[np.bool_]:
     equal = np.empty(len(rows), np.bool_)
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        one, other = vectors[rows[some]].view(np.uint32), vectors[others[some]].view(np.uint32)
+        one, other = bits_of(vectors[rows[some]]), bits_of(vectors[others[some]])
         equal[some] = (one == other).all(axis=1)
     return equal
 
@@ -78,8 +79,8 @@ def _repeated(keys: NDArray[np.uint64]) -> Int64Array:
 
 def first_copies_with_more(
     old: FirstCopies | None,
-    segments: Sequence[tuple[Float32Array, Float32Array]],
-    vectors: Float32Array,
+    segments: Sequence[tuple[StoredVectors, Float32Array]],
+    vectors: StoredVectors,
     scales: Float32Array,
 ) -> FirstCopies | None:
     """`first_copies` of the vectors and scales of some segments, for which it was `old`, followed by more rows."""

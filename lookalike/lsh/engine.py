@@ -42,6 +42,7 @@ from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.sketches import no_alignments
 from lookalike.lsh.space import Lift, VectorSpace, space_of_rows
 from lookalike.lsh.tables import Tables
+from lookalike.lsh.vectors import Storage, as_stored, dtype_of, widened
 from lookalike.threads import available_cores
 
 Probes = int | Literal["hamming"]
@@ -85,6 +86,7 @@ class HyperplaneLSH(GrowingIndex):
         rerank: int = DEFAULT_RERANK,
         sketch_bits: int | None = None,
         plan: Plan = "probe",
+        storage: Storage = "fp32",
         hyperplanes: ArrayLike | None = None,
     ) -> Self:
         """An index over `vectors` (n, dim), which are referred to, not copied, if they are C-ordered float32.
@@ -102,12 +104,15 @@ class HyperplaneLSH(GrowingIndex):
             rerank: at least this many candidates are ranked exactly; more for k above 64.
             sketch_bits: bits of the filter's sketches, a multiple of 64, by default `dim` of them, but 256 to 512.
             plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
+            storage: precision of the stored vectors, fp32 or fp16 (half the memory); distances are those of the
+                stored vectors.
             hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones; dim + 1 for inner_product.
 
         Raises:
             TypeError, ValueError: see `checked_vectors` and `checked_ids`; parameters out of range.
         """
-        rows = checked_vectors(vectors)
+        checked_choice("storage", storage, Storage)
+        rows = as_stored(checked_vectors(vectors), dtype_of(storage))
         row_ids = checked_ids(ids, len(rows))
         probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1, MAX_ROWS)
         seed = checked_int("seed", seed, 0)
@@ -214,7 +219,9 @@ class HyperplaneLSH(GrowingIndex):
         def answer(row: int) -> Neighbors:
             alive = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive.copy()
             alive[row] = False
-            return self._probing_query(replace(content, alive=alive), content.main.vectors[row], k, self.probes)
+            return self._probing_query(
+                replace(content, alive=alive), widened(content.main.vectors[row]), k, self.probes
+            )
 
         return answer_batch(rows, answer, self.warm_up, available_cores())
 

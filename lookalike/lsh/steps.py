@@ -16,8 +16,9 @@ from lookalike.lsh.hyperplanes import Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
+from lookalike.lsh.vectors import widened, will_need
 
-_ROWS_PER_SCAN = 1 << 16
+_ROWS_PER_SCAN = 1 << 14
 # The lowest level: the least number of neighbors that candidates are gathered for. They depend on k only through its
 # level (64, 256, 1024, ...), so within a level the top k is a prefix of the top k + 1.
 _LOWEST_LEVEL = 64
@@ -99,7 +100,8 @@ def filter_by_sketch(content: Content, rows: Int64Array, sketch: QuerySketch, si
 
 def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> tuple[Int64Array, Float32Array]:
     """Those of the given rows, which must ascend, that can be among the k nearest, and their distances."""
-    vectors = take(content.segments, "vectors", rows)
+    will_need(content.main.vectors, rows[: np.searchsorted(rows, len(content.main))])
+    vectors = widened(take(content.segments, "vectors", rows))
     dots = vectors @ query.fast_direction
     ranks, bounds = content.space.approximate(dots, take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
@@ -159,7 +161,8 @@ def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
     for first, segment in numbered(content.segments):
         for start in range(0, len(segment), rows_per_block):
             some = slice(start, start + rows_per_block)
-            vectors = segment.vectors[some]
+            will_need(segment.vectors, some)
+            vectors = widened(segment.vectors[some])
             rows = np.arange(first + start, first + start + len(vectors))
             kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
             yield Block(vectors, kept, rows[kept], segment.scales[some][kept])

@@ -14,6 +14,7 @@ import numpy as np
 
 from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
+from lookalike.lsh.vectors import expect_random_reads
 
 INDEX_FILE = "index.json"
 _ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
@@ -91,6 +92,8 @@ def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
     if str(array.dtype) != facts["dtype"] or list(array.shape) != facts["shape"]:
         raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
     array.flags.writeable = False
+    if mmap and path.stem == "vectors":
+        expect_random_reads(array)
     return array
 
 
