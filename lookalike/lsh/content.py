@@ -196,13 +196,19 @@ def hashed_segment(
     vectors: StoredVectors, scales: Float32Array, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
 ) -> Segment:
     """A segment whose equal rows are hashed once."""
-    if copies is None:
-        keys, sketches, alignments = hash_rows(vectors, space, planes)
-    else:
-        firsts, groups = np.unique(copies, return_inverse=True)
-        keys, sketches, alignments = hash_rows(vectors[firsts], space, planes)
-        keys, sketches, alignments = keys[:, groups], sketches[groups], alignments[groups]
+    keys, sketches, alignments = hash_distinct_rows(vectors, copies, space, planes)
     return Segment(vectors, scales, sketches, alignments, tables_of_first_rows(keys, copies, planes))
+
+
+def hash_distinct_rows(
+    vectors: StoredVectors, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
+) -> tuple[Keys, Sketches, Alignments]:
+    """`hash_rows` of all rows; equal rows are hashed once."""
+    if copies is None:
+        return hash_rows(vectors, space, planes)
+    firsts, groups = np.unique(copies, return_inverse=True)
+    keys, sketches, alignments = hash_rows(vectors[firsts], space, planes)
+    return keys[:, groups], sketches[groups], alignments[groups]
 
 
 def tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:

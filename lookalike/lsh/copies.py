@@ -21,12 +21,17 @@ def first_copies(vectors: StoredVectors, scales: Float32Array) -> FirstCopies | 
 
     `scales` (n,) must be equal for equal rows: with them and a few components most rows are told apart at once.
     """
-    suspects = _repeated(_coarse_keys(vectors, scales))
+    return first_copies_of_keys(vectors, coarse_keys(vectors, scales))
+
+
+def first_copies_of_keys(vectors: StoredVectors, keys: NDArray[np.uint64]) -> FirstCopies | None:
+    """`first_copies` from the coarse keys (n,) of all rows; the vectors of most rows are not looked at."""
+    suspects = _repeated(keys)
     if not len(suspects):
         return None
-    keys = _fine_keys(vectors, suspects)
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0]))
+    fine_keys = _fine_keys(vectors, suspects)
+    order = np.argsort(fine_keys, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(fine_keys[order]) != 0]))
     firsts = np.repeat(suspects[order][starts], np.diff(np.append(starts, len(order))))
     rows = suspects[order]
     equal = _rows_equal(vectors, rows, firsts)
@@ -37,7 +42,7 @@ def first_copies(vectors: StoredVectors, scales: Float32Array) -> FirstCopies | 
     return copies
 
 
-def _coarse_keys(
+def coarse_keys(
     vectors: StoredVectors, scales: Float32Array, rows: Int64Array | slice = slice(None)
 ) -> NDArray[np.uint64]:
     """Keys of a few components of some rows."""
@@ -86,11 +91,11 @@ def first_copies_with_more(
     """`first_copies` of the vectors and scales of some segments, for which it was `old`, followed by more rows."""
     if not len(vectors):
         return old
-    keys = _coarse_keys(vectors, scales)
+    keys = coarse_keys(vectors, scales)
     numbers, alike, n_old = [], [], 0
     for old_vectors, old_scales in segments:
         rows = np.flatnonzero(np.isin(old_scales, scales))
-        rows = rows[np.isin(_coarse_keys(old_vectors, old_scales, rows), keys)]
+        rows = rows[np.isin(coarse_keys(old_vectors, old_scales, rows), keys)]
         numbers.append(rows + n_old)
         alike.append((old_vectors[rows], old_scales[rows]))
         n_old += len(old_vectors)

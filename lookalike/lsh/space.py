@@ -57,7 +57,7 @@ class Lift:
     radius: float
     mean: Float32Array
 
-    def rows(self, vectors: Float32Array) -> Float32Array:
+    def rows(self, vectors: StoredVectors) -> Float32Array:
         """Rows (n, dim) with the added component, (n, dim + 1)."""
         return np.column_stack([vectors, added_components(vectors, self.radius)])
 
@@ -67,7 +67,7 @@ class Lift:
         return np.append(scaled.astype(np.float32), np.float32(0))
 
 
-def added_components(vectors: Float32Array, radius: float) -> Float32Array:
+def added_components(vectors: StoredVectors, radius: float) -> Float32Array:
     """The component that makes each row (n, dim) as long as `radius`; 0 for longer rows."""
     added = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), _ROWS_PER_SUM):
@@ -101,7 +101,7 @@ class VectorSpace:
         """What is subtracted from points before they are hashed, as long as a point."""
         return self.mean if self.lift is None else self.lift.mean
 
-    def points(self, vectors: Float32Array) -> Float32Array:
+    def points(self, vectors: StoredVectors) -> StoredVectors:
         """What is hashed of rows (n, dim): the rows themselves, or lifted ones (n, dim + 1)."""
         return vectors if self.lift is None else self.lift.rows(vectors)
 
@@ -214,7 +214,9 @@ def shortlist(ranks: Float32Array, bounds: Float32Array, k: int) -> "np.ndarray[
     return np.flatnonzero(ranks - bounds <= limit)
 
 
-def space_of_rows(metric: Metric, vectors: StoredVectors, center: bool, mean: Float32Array | None = None) -> VectorSpace:
+def space_of_rows(
+    metric: Metric, vectors: StoredVectors, center: bool, mean: Float32Array | None = None
+) -> VectorSpace:
     """The space of rows (n, dim) around `mean`, by default their own mean if `center`.
 
     Raises:
