@@ -16,7 +16,7 @@ from lookalike.lsh.hyperplanes import Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
-from lookalike.lsh.vectors import widened, will_need
+from lookalike.lsh.vectors import release, widened, will_need
 
 _ROWS_PER_SCAN = 1 << 14
 # The lowest level: the least number of neighbors that candidates are gathered for. They depend on k only through its
@@ -166,3 +166,4 @@ def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
             rows = np.arange(first + start, first + start + len(vectors))
             kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
             yield Block(vectors, kept, rows[kept], segment.scales[some][kept])
+            release(segment.vectors, some)

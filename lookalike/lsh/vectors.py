@@ -90,6 +90,15 @@ def will_need(vectors: StoredVectors, rows: Int64Array | slice) -> None:
         _advise(mapping, "MADV_WILLNEED", row * size, size)
 
 
+def release(vectors: StoredVectors, rows: slice) -> None:
+    """Give back the memory of rows that are on disk; the system may keep their pages."""
+    mapping = _mapping_of(vectors) if vectors.nbytes >= _SMALLEST_ADVISED_BYTES else None
+    if mapping is not None:
+        first, last, _ = rows.indices(len(vectors))
+        size = vectors.shape[1] * vectors.itemsize
+        _advise(mapping, "MADV_DONTNEED", first * size, (last - first) * size)
+
+
 class DiskReads:
     """Whether the rows of a query should be announced: mapped pages may be missing from memory.
 
