@@ -44,7 +44,7 @@ def main() -> None:
         _limit_faiss_threads()
         for name, vectors, queries in [*datasets, *_synthetic(arguments.sizes, arguments.queries)]:
             rows += _run(name, vectors, queries, arguments)
-            write_report(arguments.output, rows, _machine())
+            write_report(arguments.output, rows, machine())
 
 
 def _synthetic(sizes: list[int], n_queries: int) -> Iterator[tuple[str, Float32Array, dict[str, Float32Array]]]:
@@ -205,7 +205,8 @@ def _limit_faiss_threads() -> None:
     faiss.omp_set_num_threads(1)
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """Date, processor and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {

@@ -104,6 +104,11 @@ class Content:
         return searched
 
     @cached_property
+    def searched_rows(self) -> Int64Array:
+        """The rows that queries look at, ascending."""
+        return np.arange(len(self.ids)) if self.searched is None else np.flatnonzero(self.searched)
+
+    @cached_property
     def n_searched(self) -> int:
         """Number of living rows, equal ones counted once."""
         return len(self.ids) if self.searched is None else int(np.count_nonzero(self.searched))

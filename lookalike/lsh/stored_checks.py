@@ -97,7 +97,7 @@ def _check_numbers(parameters: Parameters) -> None:
     checked_int("probes", parameters["probes"], 1, MAX_PROBES)
     checked_int("rerank", parameters["rerank"], 1, MAX_ROWS)
     checked_int("seed", parameters["seed"], 0)
-    checked_choice("plan", parameters.get("plan", "probe"), ("probe", "scan"))
+    checked_choice("plan", parameters.get("plan", "probe"), ("probe", "sketches", "scan"))
 
 
 def _check_planes(parameters: Parameters, arrays: Arrays) -> None:

@@ -19,12 +19,13 @@ from lookalike.lsh.bucket_model import Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.content import new_content
 from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
-from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH, Plan
+from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
 from lookalike.lsh.hyperplanes import checked_sketch_bits, draw_hyperplanes
 from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
 from lookalike.lsh.space import VectorSpace, space_of_rows
 from lookalike.lsh.steps import level_of, needs_scan, rerank_size
+from lookalike.lsh.subsets import Plan
 
 logger = logging.getLogger(__name__)
 

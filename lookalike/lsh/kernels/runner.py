@@ -26,16 +26,17 @@ class KernelRunner:
     disk_reads: DiskReads
 
     def query(self, kernels: ModuleType, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
-        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+        """The k nearest candidates; None if there are too few, or the query is a zero vector. 0 probes: of all rows."""
         space, planes = self.content.space, self.content.planes
         point = query if space.lift is None else space.lift.query(query, norm_of(query))
         projections = planes.normals @ (point - space.hash_mean)
         limits = (
-            probes * planes.n_tables,
+            max(probes, 1) * planes.n_tables,
             level_of(k),
             rerank_size(rerank, k),
             k,
-            self.content.n_searched,
+            # Buckets that hold at least a share of none hold enough to look at all rows instead.
+            self.content.n_searched if probes else 0,
             self.disk_reads.are_likely(),
         )
         mean, hash_mean, plane_arrays, segments, searched = self.arrays
