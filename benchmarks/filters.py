@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.vectors import KINDS, Float32Array
 from lookalike.lsh import ExactIndex, HyperplaneLSH, tune_lsh
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recalls_at_k
 
 K = 10
 SHARES = (0.8, 0.5, 0.2, 0.05, 0.005, 0.0005)
@@ -56,7 +56,7 @@ def main() -> None:
         index = HyperplaneLSH.build(vectors, **params.as_kwargs())
         index.warm_up()
         truth = ExactIndex.build(vectors, mean=index.mean).query_batch(queries, K)
-        recall, unfiltered = recall_at_k(truth, index.query_batch(queries, K)).mean(), p50(index, queries)
+        recall, unfiltered = recalls_at_k(index.query_batch(queries, K), truth, K).mean(), p50(index, queries)
         print(params)
         print("| rows | share | plan | recall@10 | ms p50 | times unfiltered | ms to make |\n" + "| --- " * 7 + "|")
         print(f"| all | 1 | {index.plan} | {recall:.4f} | {unfiltered:.3f} | 1.0 | |")
@@ -67,7 +67,7 @@ def main() -> None:
                 made = 1e3 * (time.perf_counter() - started)
                 exact = ExactIndex.build(vectors[mask], np.flatnonzero(mask), mean=index.mean)
                 truth = exact.query_batch(queries, K)
-                recall = recall_at_k(truth, subset.query_batch(queries, K)).mean()
+                recall = recalls_at_k(subset.query_batch(queries, K), truth, K).mean()
                 each = p50(subset, queries)
                 plan = subset.plan if subset.rerank < len(subset) else "whole"
                 print(

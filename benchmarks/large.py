@@ -33,7 +33,7 @@ from lookalike.lsh import (
     tune_built,
     tune_lsh,
 )
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recalls_at_k
 
 ROWS_PER_SHARD = 100_000
 SAMPLE_SHARDS = 2
@@ -123,8 +123,7 @@ def measure(folder: Path, queries: Float32Array, figures: dict[str, Any]) -> Non
         probes = max(1, round(index.probes * factor))
         for k in (10, 100):
             rounds = [asked(index, queries, k, probes) for _ in range(1 + WARM_ROUNDS)]
-            short = [Neighbors(each.ids[:k], each.distances[:k], each.candidates) for each in truth]
-            recall = float(recall_at_k(short, rounds[0][0]).mean())
+            recall = float(recalls_at_k(rounds[0][0], truth, k).mean())
             best = min((times for _, times in rounds[1:]), key=lambda times: times["p50_ms"])
             figures["rows"].append({"k": k, "probes": probes, "recall": recall, **best})
             print(figures["rows"][-1], flush=True)

@@ -23,11 +23,12 @@ from lookalike.lsh.tuning import (
     checked_rows,
     drawn_rows,
 )
+from lookalike.lsh.vectors import release
 
 logger = logging.getLogger(__name__)
 
 # The sketches cannot get longer: more candidates are ranked instead.
-_RERANK_CHOICES = (*RERANK_CHOICES, 2048, 4096, 8192)
+_RERANK_CHOICES = (*RERANK_CHOICES, 2048)
 
 
 def tune_built(
@@ -54,6 +55,7 @@ def tune_built(
     start = LSHParams(index.n_bits, index.n_tables, index.probes, sketch_bits=content.planes.sketch_bits)
     more = [choice for choice in (*PROBE_CHOICES, *MORE_PROBES) if choice >= index.probes]
     for choice in more if probes is None else [probes]:
+        release(content.main.vectors, slice(None))
         found = trials.with_fewest_ranked(replace(start, probes=choice), _RERANK_CHOICES)
         if found:
             return found

@@ -22,7 +22,7 @@ from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
 from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
 from lookalike.lsh.hyperplanes import checked_sketch_bits, draw_hyperplanes
-from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
+from lookalike.lsh.recall import confidence_interval, recalls_at_k, without_row
 from lookalike.lsh.space import VectorSpace, space_of_rows
 from lookalike.lsh.steps import level_of, needs_scan, rerank_size
 from lookalike.lsh.subsets import Plan
@@ -255,8 +255,7 @@ class Trials:
         index.probes, index.rerank = params.probes, params.rerank
         for k in self.ks:
             answers = index.query_without_themselves(self.sample.chosen, k)
-            pairs = zip(answers, self.sample.truth, strict=True)
-            shares = np.array([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
+            shares = recalls_at_k(answers, self.sample.truth, k)
             if confidence_interval(shares)[0] < self.target_recall:
                 return None
             recall = min(recall, float(shares.mean()))

@@ -10,7 +10,7 @@ import pytest
 from lookalike.config.sections import IndexConfig
 from lookalike.errors import EmbeddingError
 from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index, store_parameters, tune_built
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recalls_at_k
 from lookalike.stages import build_lsh as stage
 
 from .conftest import clustered_vectors
@@ -70,7 +70,7 @@ def test_parameters_planned_on_a_sample_are_measured_on_the_index(tmp_path, vect
     assert summary["tuned_recall"] >= 0.9
     queries = clustered_vectors(200, DIM, seed=5)
     truth = ExactIndex.build(vectors, mean=index.mean).query_batch(queries, 10)
-    assert recall_at_k(truth, index.query_batch(queries, 10)).mean() >= 0.88
+    assert recalls_at_k(index.query_batch(queries, 10), truth, 10).mean() >= 0.88
 
 
 def test_tune_built_leaves_the_index_and_gives_up_with_a_scan(tmp_path):

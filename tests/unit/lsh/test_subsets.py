@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.laws import LAWS, draw
 from lookalike.lsh import ExactIndex, HyperplaneLSH, subsets, tune_lsh
-from lookalike.lsh.tuning import recall_at_k
+from lookalike.lsh.recall import recalls_at_k
 
 from .conftest import clustered_vectors
 from .test_engine import assert_equal_answers
@@ -87,7 +87,7 @@ def test_the_promise_holds_for_subsets(law, monkeypatch):
     for share in (0.6, 0.2, 0.03):
         where = np.random.default_rng(3).random(len(vectors)) < share
         truth = ExactIndex.build(vectors[where], np.flatnonzero(where), mean=index.mean).query_batch(queries, 10)
-        shares = recall_at_k(truth, index.subset(where).query_batch(queries, 10))
+        shares = recalls_at_k(index.subset(where).query_batch(queries, 10), truth, 10)
         # By the chance of the sample of queries, 150 of them may show a little less.
         assert shares.mean() + 2.6 * shares.std() / np.sqrt(len(shares)) >= 0.9, (law, share, shares.mean())
 
