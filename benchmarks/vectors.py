@@ -90,4 +90,5 @@ def easy_queries(vectors: Float32Array, n_queries: int, seed: int) -> Float32Arr
     """Stored vectors with a little noise: near-duplicates of what is there."""
     rng = np.random.default_rng(seed)
     chosen = vectors[rng.choice(len(vectors), n_queries, replace=False)]
-    return np.maximum(chosen + 0.15 * rng.standard_normal(chosen.shape, dtype=np.float32), 0)
+    noisy = chosen + 0.15 * rng.standard_normal(chosen.shape, dtype=np.float32)
+    return np.maximum(noisy, 0) if chosen.min() >= 0.0 else noisy

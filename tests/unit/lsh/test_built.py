@@ -38,6 +38,9 @@ def write_embeddings(folder, vectors, cuts, valid_share=0.2):
         "shards": names,
         "shard_rows": np.diff([0, *cuts, len(vectors)]).tolist(),
         "fingerprint": "f",
+        "layer": "pooled",
+        "precision": "fp32",
+        "preprocessing": {},
     }
     (folder / "embedding.json").write_text(json.dumps(metadata))
 
