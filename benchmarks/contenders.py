@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.memory import current_bytes, peak_bytes, reset_peak
 from benchmarks.vectors import Float32Array
-from lookalike.lsh import HyperplaneLSH, LSHashIndex, tune_lsh
+from lookalike.lsh import HyperplaneLSH, LSHashIndex, steps, tune_lsh
 
 # Numbers of neighbors that recall is measured for.
 KS = (10, 100)
@@ -124,7 +124,7 @@ def _numpy_contender(index: HyperplaneLSH, probes: int, build_seconds: float, ov
     content = index._content
 
     def search(query: Float32Array, k: int) -> Any:
-        return index._query_numpy(content, query, k, probes)
+        return steps.nearest_in_buckets(content, query, k, probes, index.rerank)
 
     name = "lookalike, the same without compiled code"
     return Contender(name, build_seconds, overhead, search, None, lambda answer: answer.candidates / n)

@@ -158,6 +158,7 @@ class _Output:
         """Keys, coarse keys, and `_ROW_ARRAYS` of some rows."""
         scales = self.content.space.row_scales(block)
         copies = first_copies(block, scales)
+        arrays: list[NDArray[Any]]
         keys, *arrays = hash_distinct_rows(block, copies, self.content.space, self.content.planes)
         return keys, coarse_keys(block, scales), scales, *arrays
 
