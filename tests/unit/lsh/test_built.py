@@ -79,7 +79,7 @@ def test_parameters_planned_on_a_sample_are_measured_on_the_index(tmp_path, vect
 def test_tune_built_leaves_the_index_and_gives_up_with_a_scan(tmp_path):
     rng = np.random.default_rng(0)
     uniform = rng.standard_normal((3000, 24)).astype(np.float32)
-    index = HyperplaneLSH.build(uniform, n_bits=12, n_tables=1, probes=2)
+    index = HyperplaneLSH.build(uniform, n_bits=5, n_tables=1, probes=2)
     index.save(tmp_path)
     before = index.query_batch(uniform[:9], 5)
     params = tune_built(index, target_recall=0.999, probes=2)

@@ -5,7 +5,7 @@ import pytest
 
 from lookalike.lsh import ExactIndex, HyperplaneLSH, load_index
 from lookalike.lsh import vectors as stored_vectors
-from lookalike.lsh.kernels import runner
+from lookalike.lsh.kernels import loading
 
 from .test_engine import assert_equal_answers
 from .test_kernels import kernels, numpy_answers  # noqa: F401
@@ -91,7 +91,7 @@ def test_without_advice_of_the_system_nothing_changes(vectors, queries, monkeypa
     expected = [load_index(tmp_path).query(query, 10) for query in queries]
     monkeypatch.setattr(stored_vectors, "_SMALLEST_ADVISED_BYTES", 0)
     monkeypatch.setattr(stored_vectors, "_mapping_of", lambda _: (NoAdvice(), 0))
-    monkeypatch.setattr(runner, "_loaded", {})
+    monkeypatch.setattr(loading, "_loaded", {})
     assert_equal_answers([load_index(tmp_path).query(query, 10) for query in queries], expected)
 
 
