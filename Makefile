@@ -47,8 +47,8 @@ test-all: $(DEV_STAMP) ## Run all tests, the slow ones too
 crash-test: $(DEV_STAMP) ## Kill a build at every point, fill its disk, race it: half an hour
 	$(BIN)/pytest -s -m "slow or not slow" tests/crash
 
-bench: $(BENCH_STAMP) ## Measure the hashing engine beside lshash3, FAISS and exact search
-	$(BIN)/python -m benchmarks.search
+bench: $(BENCH_STAMP) ## Measure the hashing engine beside others and exact search; SIZES="100000 1000000" chooses
+	$(BIN)/python -m benchmarks.search $(if $(SIZES),--sizes $(SIZES))
 
 serve: $(BASE_STAMP) ## Serve scheduled rebuilds and queries (needs a Prefect server)
 	$(BIN)/lookalike serve --config configs/quickstart.yaml

@@ -9,13 +9,16 @@ from typing import Any
 COLUMNS = (
     "engine",
     "recall@10",
+    "recall@100",
     "ms p50",
+    "ms p50 for 100",
     "ms p95",
     "times exact",
     "queries/s in batch",
     "candidates",
     "build s",
     "bytes a vector",
+    "build peak MB",
 )
 
 
@@ -53,13 +56,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         row["engine"],
         f"{row['recall_at_10']:.4f}",
+        f"{row['recall_at_100']:.4f}",
         shown(row["p50_ms"], 3),
+        shown(row["p50_ms_for_100"], 3),
         shown(row["p95_ms"], 3),
         shown(row["times_exact"], 2 if row["times_exact"] < 1 else 1),
         shown(row["batch_per_second"], 0),
         "" if fraction is None else f"{100 * fraction:.2f} %",
         shown(row["build_seconds"], 1),
         shown(row["overhead_bytes_per_vector"], 0),
+        "" if row["build_peak_bytes"] is None else f"{row['build_peak_bytes'] / 1e6:,.0f}",
     ]
 
 

@@ -10,15 +10,17 @@ import platform
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.contenders import Contender, K, exact_numpy, faiss_engines, lshash3, ours
+from benchmarks.contenders import KS, Contender, exact_numpy, lshash3, ours
 from benchmarks.report import write_report
-from benchmarks.vectors import ClusteredVectors, Float32Array, easy_queries
+from benchmarks.rivals import faiss_engines, graph_engines
+from benchmarks.vectors import KINDS, Float32Array, easy_queries
 from lookalike.lsh import ExactIndex, Metric
 from lookalike.lsh.space import mean_of_rows
 from lookalike.threads import available_cores
@@ -32,31 +34,32 @@ def main() -> None:
     """Run what the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=[9_144, 100_000, 1_000_000])
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--embeddings", type=Path, help="folder of Parquet shards with columns embedding and split")
     parser.add_argument("--targets", type=float, nargs="+", default=[0.95, 0.98])
     parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--hnsw-up-to", type=int, default=1_000_000, help="largest size at which HNSW is built")
+    parser.add_argument("--hnsw-up-to", type=int, default=1_000_000, help="largest size at which graphs are built")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     datasets = [] if arguments.embeddings is None else [_embeddings(arguments.embeddings)]
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
         _limit_faiss_threads()
-        for name, vectors, queries in [*datasets, *_synthetic(arguments.sizes, arguments.queries)]:
+        for name, vectors, queries in [*datasets, *_synthetic(arguments)]:
             rows += _run(name, vectors, queries, arguments)
-            write_report(arguments.output, rows, _machine())
+            write_report(arguments.output, rows, machine())
 
 
-def _synthetic(sizes: list[int], n_queries: int) -> Iterator[tuple[str, Float32Array, dict[str, Float32Array]]]:
-    for size in sizes:
-        mixture = ClusteredVectors(size)
+def _synthetic(arguments: argparse.Namespace) -> Iterator[tuple[str, Float32Array, dict[str, Float32Array]]]:
+    for size, kind in product(arguments.sizes, arguments.kinds):
+        mixture = KINDS[kind](size)
         vectors = mixture.draw(size, 0)
         yield (
-            f"synthetic {size:,}",
+            f"{kind} {size:,}",
             vectors,
             {
-                "hard": mixture.draw(n_queries, 1),
-                "easy": easy_queries(vectors, n_queries, 2),
+                "hard": mixture.draw(arguments.queries, 1),
+                "easy": easy_queries(vectors, arguments.queries, 2),
             },
         )
 
@@ -103,7 +106,9 @@ def _true_ids(
     vectors: Float32Array, queries: dict[str, Float32Array], metric: Metric, mean: Float32Array
 ) -> dict[str, Any]:
     exact = ExactIndex.build(vectors, metric=metric, mean=mean)
-    return {kind: np.array([answer.ids for answer in exact.query_batch(some, K)]) for kind, some in queries.items()}
+    return {
+        kind: np.array([answer.ids for answer in exact.query_batch(some, max(KS))]) for kind, some in queries.items()
+    }
 
 
 def _contenders(
@@ -114,26 +119,26 @@ def _contenders(
     if len(vectors) <= _LARGEST_FOR_LSHASH3:
         yield from lshash3(vectors)
     yield from faiss_engines(unit, mean, len(vectors) <= arguments.hnsw_up_to)
+    if len(vectors) <= arguments.hnsw_up_to:
+        yield from graph_engines(unit, mean)
 
 
 def _measure(contender: Contender, queries: Float32Array, truth: Any, reference: Contender) -> dict[str, Any]:
     queries, truth = queries[: contender.most_queries], truth[: contender.most_queries]
-    contender.search_one(queries[0])
+    contender.search_one(queries[0], KS[0])
     reference_before = _seconds_each(reference, queries[:_REFERENCE_QUERIES])
-    answers, seconds = [], []
-    for query in queries:
-        started = time.perf_counter()
-        answers.append(contender.search_one(query))
-        seconds.append(time.perf_counter() - started)
+    answers, seconds = _asked(contender, queries, KS[0])
+    more_answers, more_seconds = _asked(contender, queries, KS[1])
     reference_after = _seconds_each(reference, queries[:_REFERENCE_QUERIES])
     p50, p95 = np.percentile(seconds, [50, 95])
     reference_p50 = float(np.median(reference_before + reference_after))
-    found = [_ids(answer, contender) for answer in answers]
-    recall = np.mean([np.isin(true, ids).mean() for true, ids in zip(truth, found, strict=True)])
     index, is_tuned = contender.details.get("index"), contender.details.get("tuning_seconds") is not None
     return {
         "engine": contender.name,
-        "recall_at_10": float(recall),
+        "recall_at_10": _recall(contender, answers, truth, KS[0]),
+        "recall_at_100": _recall(contender, more_answers, truth, KS[1]),
+        "p50_ms_for_100": 1e3 * float(np.median(more_seconds)),
+        "build_peak_bytes": contender.peak_bytes,
         "p50_ms": 1e3 * float(p50),
         "p95_ms": 1e3 * float(p95),
         "exact_ms_beside": 1e3 * reference_p50,
@@ -147,9 +152,23 @@ def _measure(contender: Contender, queries: Float32Array, truth: Any, reference:
     }
 
 
-def _ids(answer: Any, contender: Contender) -> Any:
+def _asked(contender: Contender, queries: Float32Array, k: int) -> tuple[list[Any], list[float]]:
+    answers, seconds = [], []
+    for query in queries:
+        started = time.perf_counter()
+        answers.append(contender.search_one(query, k))
+        seconds.append(time.perf_counter() - started)
+    return answers, seconds
+
+
+def _recall(contender: Contender, answers: list[Any], truth: Any, k: int) -> float:
+    found = [_ids(answer, contender, k) for answer in answers]
+    return float(np.mean([np.isin(true[:k], ids).mean() for true, ids in zip(truth, found, strict=True)]))
+
+
+def _ids(answer: Any, contender: Contender, k: int) -> Any:
     if "lshash3" in contender.details:
-        return np.array([extra - 1 for (_, extra), _ in answer[:K]])
+        return np.array([extra - 1 for (_, extra), _ in answer[:k]])
     return answer.ids if hasattr(answer, "ids") else answer
 
 
@@ -158,12 +177,7 @@ def _mean_candidates(contender: Contender, answers: list[Any]) -> float | None:
 
 
 def _seconds_each(contender: Contender, queries: Float32Array) -> list[float]:
-    seconds = []
-    for query in queries:
-        started = time.perf_counter()
-        contender.search_one(query)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+    return _asked(contender, queries, KS[0])[1]
 
 
 def _batch_rate(contender: Contender, queries: Float32Array) -> float | None:
@@ -171,7 +185,7 @@ def _batch_rate(contender: Contender, queries: Float32Array) -> float | None:
     if contender.search_batch is None:
         return None
     started = time.perf_counter()
-    contender.search_batch(queries)
+    contender.search_batch(queries, KS[0])
     return len(queries) / (time.perf_counter() - started)
 
 
@@ -180,13 +194,13 @@ def _all_cores_rate(index: Any, queries: Float32Array, contender: Contender, ref
     batch = np.resize(queries, (_BATCH_QUERIES, queries.shape[1]))
     probes = contender.details["probes"]
     started = time.perf_counter()
-    index.query_batch(batch, K, probes=probes)
+    index.query_batch(batch, KS[0], probes=probes)
     ours_seconds = time.perf_counter() - started
     assert reference.search_batch is not None
     with threadpool_limits(available_cores()):
         some = batch[:200]
         started = time.perf_counter()
-        reference.search_batch(some)
+        reference.search_batch(some, KS[0])
         exact_seconds = time.perf_counter() - started
     return {"lookalike": len(batch) / ours_seconds, "exact": len(some) / exact_seconds}
 
@@ -205,7 +219,8 @@ def _limit_faiss_threads() -> None:
     faiss.omp_set_num_threads(1)
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """Date, processor and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {

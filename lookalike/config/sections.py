@@ -253,6 +253,9 @@ class IndexConfig(Section):
     n_tables: Tables | Literal["auto"] = Field("auto", description="Hash tables (num_hashtables of lshash)")
     probes: Probes | Literal["auto"] = Field("auto", description="Buckets looked up per table, on average")
     target_recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 that `auto` aims for")
+    storage: Literal["fp32", "fp16"] = Field(
+        "fp32", description="Precision of the vectors in the index; fp16: half the disk"
+    )
     seed: Seed = Field(0, description="Seed of the hyperplanes")
 
     @model_validator(mode="after")

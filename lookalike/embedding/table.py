@@ -1,7 +1,7 @@
 """The stored embeddings: Parquet shards in `shards/`, one row per image, and `embedding.json` that describes them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ def load_embeddings(folder: Path) -> EmbeddingTable:
         vectors[start : start + len(chunk)] = vectors_of(chunk)
         start += len(chunk)
     return EmbeddingTable(vectors, table.drop_columns(["embedding"]), metadata)
+
+
+def iterate_shards(folder: Path, metadata: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+    """The vectors (m, dim) and the column `split` of each shard in turn; raises as `load_embeddings`."""
+    for path, count in zip(shard_paths(folder, metadata), metadata["shard_rows"], strict=True):
+        shard = read_shard(path, ["embedding", "split"])
+        if shard.num_rows != count:
+            raise EmbeddingError(f"{path} holds {shard.num_rows} rows, expected {count}; embed again")
+        vectors = vectors_of(shard["embedding"].combine_chunks())
+        yield vectors, np.array(shard["split"].to_pylist(), dtype=object)
 
 
 def load_rows(folder: Path, columns: Sequence[str] = ROW_COLUMNS) -> pa.Table:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from lookalike.errors import IndexFormatError
 from lookalike.lsh.base import Metric, Neighbors
+from lookalike.lsh.built import store_parameters, tune_built
 from lookalike.lsh.engine import HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
 from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.lshash_adapter import LSHashIndex
 from lookalike.lsh.storage import read_description
+from lookalike.lsh.streaming import build_on_disk
 from lookalike.lsh.tuning import LSHParams, tune_lsh
 
 __all__ = [
@@ -26,7 +28,10 @@ __all__ = [
     "Metric",
     "Neighbors",
     "VectorIndex",
+    "build_on_disk",
     "load_index",
+    "store_parameters",
+    "tune_built",
     "tune_lsh",
 ]
 

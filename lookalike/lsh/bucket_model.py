@@ -9,29 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.lsh.base import Float32Array, Float64Array, Int64Array, Neighbors
+from lookalike.lsh.base import Float64Array, Int64Array, Neighbors
 from lookalike.lsh.costs import all_sketches_cost, bucket_cost, probing_cost
 from lookalike.lsh.hyperplanes import Keys, checked_sketch_bits, draw_hyperplanes, hash_query, hash_rows
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
 from lookalike.lsh.tables import BucketCounts, bucket_counts
+from lookalike.lsh.vectors import StoredVectors
 
 _MODEL_QUERIES = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows of `vectors` as queries, and their true neighbors among the other rows."""
+    """Rows of `vectors` as queries, and their true neighbors among the other rows.
 
-    vectors: Float32Array
+    The vectors are a sample of `n_rows`, or all of them.
+    """
+
+    vectors: StoredVectors
     chosen: Int64Array
     truth: list[Neighbors]
+    n_rows: int
 
     def thinned(self, n_queries: int) -> "Sample":
         """At most `n_queries` of the queries."""
         step = -(-len(self.chosen) // n_queries)
-        return Sample(self.vectors, self.chosen[::step], self.truth[::step])
+        return Sample(self.vectors, self.chosen[::step], self.truth[::step], self.n_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def _model(
     all_probes: tuple[int, ...],
 ) -> list[tuple[int, float, float]]:
     """(probes, recall of the buckets, cost per query) for each number of probes."""
-    n_tables, n_rows = keys.shape
+    n_tables, n_rows = len(keys), sample.n_rows
     all_probes = worthwhile(all_probes, n_tables, n_rows)
     recalls, met = np.ones((len(hashes), len(all_probes))), np.zeros((len(hashes), len(all_probes)))
     for number, ((own, margins), true) in enumerate(zip(hashes, sample.truth, strict=True)):
@@ -91,6 +96,9 @@ def _model(
         if len(true):
             scores = _lowest_scores(own[:n_tables], margins[:n_tables], keys[:, true.ids])
             recalls[number] = (scores[:, None] <= limits).mean(axis=0)
+    # Buckets of the whole hold as many times as many rows. Its nearest neighbors are nearer than those of the sample,
+    # so that at least as many of them are found.
+    met *= n_rows / keys.shape[1]
     everything = ALL_ROWS_FACTOR * met >= n_rows
     recall = np.where(everything, 1.0, recalls).mean(axis=0)
     comparing = np.where(everything, all_sketches_cost(n_rows), bucket_cost(met)).mean(axis=0)

@@ -18,6 +18,7 @@ from lookalike.lsh.copies import FirstCopies, first_copies_with_more
 from lookalike.lsh.hyperplanes import hash_rows
 from lookalike.lsh.space import space_of_rows
 from lookalike.lsh.tables import build_tables
+from lookalike.lsh.vectors import as_stored
 
 # Each addition builds the tail's tables again, so it stays short; dead rows cost a test each.
 _TAIL_ROWS_ALWAYS = 1024
@@ -35,18 +36,19 @@ def with_rows(content: Content, vectors: Float32Array, ids: Int64Array) -> Conte
     if present.any():
         raise ValueError(f"ids must be new, but {int(ids[present][0])} is in the index; remove it first")
     planes, tail = content.planes, content.tail
-    scales = content.space.row_scales(vectors)
-    keys, sketches, alignments = hash_rows(vectors, content.space, planes)
+    added = as_stored(vectors, tail.vectors.dtype)
+    scales = content.space.row_scales(added)
+    keys, sketches, alignments = hash_rows(added, content.space, planes)
     old_keys = keys_of_sketches(tail.sketches, planes)
     longer = Segment(
-        np.concatenate([tail.vectors, vectors]),
+        np.concatenate([tail.vectors, added]),
         np.concatenate([tail.scales, scales]),
         np.concatenate([tail.sketches, sketches]),
         np.concatenate([tail.alignments, alignments]),
         build_tables(np.concatenate([old_keys, keys], axis=1), planes.n_bits),
     )
     known = [(segment.vectors, segment.scales) for segment in content.segments]
-    copies = first_copies_with_more(content.copies, known, vectors, scales)
+    copies = first_copies_with_more(content.copies, known, added, scales)
     alive = None if content.alive is None else np.concatenate([content.alive, np.ones(len(ids), np.bool_)])
     ids = np.concatenate([content.ids, ids])
     return _tidied(replace(content, tail=longer, ids=ids, alive=alive, copies=copies))

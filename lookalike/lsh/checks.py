@@ -12,8 +12,12 @@ LARGEST_VALUE = 1e15
 ROWS_PER_CHECK = 8192
 
 
-def checked_vectors(vectors: ArrayLike, dim: int | None = None, name: str = "vectors") -> Float32Array:
+def checked_vectors(
+    vectors: ArrayLike, dim: int | None = None, name: str = "vectors", first_row: int = 0
+) -> Float32Array:
     """`vectors` as a C-contiguous float32 array (n, dim), not copied when it already is one.
+
+    Messages count rows from `first_row`.
 
     Raises:
         TypeError: not numbers, or complex numbers.
@@ -29,7 +33,7 @@ def checked_vectors(vectors: ArrayLike, dim: int | None = None, name: str = "vec
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=np.float32)
     for start in range(0, len(array), ROWS_PER_CHECK):
-        _check_finite(array[start : start + ROWS_PER_CHECK], start, name)
+        _check_finite(array[start : start + ROWS_PER_CHECK], first_row + start, name)
     return array
 
 

@@ -18,6 +18,7 @@ from lookalike.lsh.hyperplanes import Hyperplanes, Keys, hash_rows, table_keys
 from lookalike.lsh.sketches import Alignments, Sketches, no_alignments
 from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.tables import Tables, build_tables
+from lookalike.lsh.vectors import StoredVectors
 
 Alive = NDArray[np.bool_]
 
@@ -31,7 +32,7 @@ class Segment:
     `alignments` (n, 1) belong to the sketches; (n, 0) where differing bits are counted instead.
     """
 
-    vectors: Float32Array
+    vectors: StoredVectors
     scales: Float32Array
     sketches: Sketches
     alignments: Alignments
@@ -103,6 +104,11 @@ class Content:
         return searched
 
     @cached_property
+    def searched_rows(self) -> Int64Array:
+        """The rows that queries look at, ascending."""
+        return np.arange(len(self.ids)) if self.searched is None else np.flatnonzero(self.searched)
+
+    @cached_property
     def n_searched(self) -> int:
         """Number of living rows, equal ones counted once."""
         return len(self.ids) if self.searched is None else int(np.count_nonzero(self.searched))
@@ -139,7 +145,7 @@ class Content:
 
 
 def new_content(
-    vectors: Float32Array, ids: Int64Array, space: VectorSpace, planes: Hyperplanes, follows_mean: bool = False
+    vectors: StoredVectors, ids: Int64Array, space: VectorSpace, planes: Hyperplanes, follows_mean: bool = False
 ) -> Content:
     """Content of checked vectors and ids; the vectors are referred to, not copied."""
     scales = space.row_scales(vectors)
@@ -148,7 +154,7 @@ def new_content(
     return replace(content_of_segment(segment, ids, space, planes, copies), follows_mean=follows_mean)
 
 
-def unhashed_segment(vectors: Float32Array, scales: Float32Array) -> Segment:
+def unhashed_segment(vectors: StoredVectors, scales: Float32Array) -> Segment:
     """Rows that are only scanned: no sketches, no tables."""
     n_rows = len(vectors)
     no_tables = build_tables(np.empty((0, n_rows), np.uint32), 0)
@@ -159,7 +165,7 @@ def content_of_segment(
     segment: Segment, ids: Int64Array, space: VectorSpace, planes: Hyperplanes, copies: FirstCopies | None = None
 ) -> Content:
     """Content of one segment."""
-    no_vectors, no_scales = np.empty((0, space.dim), np.float32), np.empty(0, np.float32)
+    no_vectors, no_scales = segment.vectors[:0], np.empty(0, np.float32)
     return Content(
         space, planes, segment, hashed_segment(no_vectors, no_scales, None, space, planes), ids, copies=copies
     )
@@ -192,16 +198,22 @@ def keys_of_sketches(sketches: Sketches, planes: Hyperplanes) -> Keys:
 
 
 def hashed_segment(
-    vectors: Float32Array, scales: Float32Array, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
+    vectors: StoredVectors, scales: Float32Array, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
 ) -> Segment:
     """A segment whose equal rows are hashed once."""
-    if copies is None:
-        keys, sketches, alignments = hash_rows(vectors, space, planes)
-    else:
-        firsts, groups = np.unique(copies, return_inverse=True)
-        keys, sketches, alignments = hash_rows(vectors[firsts], space, planes)
-        keys, sketches, alignments = keys[:, groups], sketches[groups], alignments[groups]
+    keys, sketches, alignments = hash_distinct_rows(vectors, copies, space, planes)
     return Segment(vectors, scales, sketches, alignments, tables_of_first_rows(keys, copies, planes))
+
+
+def hash_distinct_rows(
+    vectors: StoredVectors, copies: FirstCopies | None, space: VectorSpace, planes: Hyperplanes
+) -> tuple[Keys, Sketches, Alignments]:
+    """`hash_rows` of all rows; equal rows are hashed once."""
+    if copies is None:
+        return hash_rows(vectors, space, planes)
+    firsts, groups = np.unique(copies, return_inverse=True)
+    keys, sketches, alignments = hash_rows(vectors[firsts], space, planes)
+    return keys[:, groups], sketches[groups], alignments[groups]
 
 
 def tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperplanes) -> Tables:

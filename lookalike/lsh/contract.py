@@ -54,7 +54,7 @@ class Met:
 def _meet(content: Content, hashed: Hash, n_probes: int | None, compiled: Compiled | None) -> Met:
     """The rows in the first buckets; all rows for None."""
     if n_probes is None:
-        return Met(steps.searched_rows(content), np.empty(0, np.int64), np.empty(0, np.uint32), True)
+        return Met(content.searched_rows, np.empty(0, np.int64), np.empty(0, np.uint32), True)
     sequence = probe_sequence if compiled is None else compiled[0].probe_sequence
     tables, keys = sequence(hashed.keys, hashed.margins, n_probes)[:2]
     # Compiled code lists the same buckets in another order; chances are summed in this one.

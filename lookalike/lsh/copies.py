@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array
+from lookalike.lsh.vectors import StoredVectors, bits_of
 
 FirstCopies = NDArray[np.int32]
 
@@ -15,17 +16,22 @@ _ROWS_PER_BLOCK = 4096
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def first_copies(vectors: Float32Array, scales: Float32Array) -> FirstCopies | None:
+def first_copies(vectors: StoredVectors, scales: Float32Array) -> FirstCopies | None:
     """For each row the number of the first row with the same bytes; (n,) int32, or None if all rows differ.
 
     `scales` (n,) must be equal for equal rows: with them and a few components most rows are told apart at once.
     """
-    suspects = _repeated(_coarse_keys(vectors, scales))
+    return first_copies_of_keys(vectors, coarse_keys(vectors, scales))
+
+
+def first_copies_of_keys(vectors: StoredVectors, keys: NDArray[np.uint64]) -> FirstCopies | None:
+    """`first_copies` from the coarse keys (n,) of all rows; the vectors of most rows are not looked at."""
+    suspects = _repeated(keys)
     if not len(suspects):
         return None
-    keys = _fine_keys(vectors, suspects)
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0]))
+    fine_keys = _fine_keys(vectors, suspects)
+    order = np.argsort(fine_keys, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(fine_keys[order]) != 0]))
     firsts = np.repeat(suspects[order][starts], np.diff(np.append(starts, len(order))))
     rows = suspects[order]
     equal = _rows_equal(vectors, rows, firsts)
@@ -36,33 +42,33 @@ def first_copies(vectors: Float32Array, scales: Float32Array) -> FirstCopies | N
     return copies
 
 
-def _coarse_keys(
-    vectors: Float32Array, scales: Float32Array, rows: Int64Array | slice = slice(None)
+def coarse_keys(
+    vectors: StoredVectors, scales: Float32Array, rows: Int64Array | slice = slice(None)
 ) -> NDArray[np.uint64]:
     """Keys of a few components of some rows."""
     keys = np.ascontiguousarray(scales[rows]).view(np.uint32).astype(np.uint64)
     for column in range(0, vectors.shape[1], max(1, vectors.shape[1] // _COARSE_COMPONENTS)):
-        bits = np.ascontiguousarray(vectors[rows, column]).view(np.uint32)
+        bits = bits_of(np.ascontiguousarray(vectors[rows, column]))
         keys = (keys ^ (keys >> np.uint64(29)) ^ bits) * _MULTIPLIER
     return keys
 
 
-def _fine_keys(vectors: Float32Array, rows: Int64Array) -> NDArray[np.uint64]:
+def _fine_keys(vectors: StoredVectors, rows: Int64Array) -> NDArray[np.uint64]:
     """Keys of all components of some rows: sums of products with fixed random numbers."""
     factors = np.random.default_rng(0).integers(0, 2**64, vectors.shape[1], np.uint64) | np.uint64(1)
     keys = np.empty(len(rows), np.uint64)
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        bits = np.ascontiguousarray(vectors[rows[some]]).view(np.uint32).astype(np.uint64)
+        bits = bits_of(np.ascontiguousarray(vectors[rows[some]])).astype(np.uint64)
         keys[some] = (bits * factors).sum(axis=1, dtype=np.uint64)
     return keys
 
 
-def _rows_equal(vectors: Float32Array, rows: Int64Array, others: Int64Array) -> NDArray[np.bool_]:
+def _rows_equal(vectors: StoredVectors, rows: Int64Array, others: Int64Array) -> NDArray[np.bool_]:
     equal = np.empty(len(rows), np.bool_)
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         some = slice(start, start + _ROWS_PER_BLOCK)
-        one, other = vectors[rows[some]].view(np.uint32), vectors[others[some]].view(np.uint32)
+        one, other = bits_of(vectors[rows[some]]), bits_of(vectors[others[some]])
         equal[some] = (one == other).all(axis=1)
     return equal
 
@@ -78,18 +84,18 @@ def _repeated(keys: NDArray[np.uint64]) -> Int64Array:
 
 def first_copies_with_more(
     old: FirstCopies | None,
-    segments: Sequence[tuple[Float32Array, Float32Array]],
-    vectors: Float32Array,
+    segments: Sequence[tuple[StoredVectors, Float32Array]],
+    vectors: StoredVectors,
     scales: Float32Array,
 ) -> FirstCopies | None:
     """`first_copies` of the vectors and scales of some segments, for which it was `old`, followed by more rows."""
     if not len(vectors):
         return old
-    keys = _coarse_keys(vectors, scales)
+    keys = coarse_keys(vectors, scales)
     numbers, alike, n_old = [], [], 0
     for old_vectors, old_scales in segments:
         rows = np.flatnonzero(np.isin(old_scales, scales))
-        rows = rows[np.isin(_coarse_keys(old_vectors, old_scales, rows), keys)]
+        rows = rows[np.isin(coarse_keys(old_vectors, old_scales, rows), keys)]
         numbers.append(rows + n_old)
         alike.append((old_vectors[rows], old_scales[rows]))
         n_old += len(old_vectors)

@@ -4,7 +4,11 @@ Only ratios matter: they decide which of two plans is cheaper. Nothing is timed,
 same parameters on every machine.
 """
 
+from typing import TypeVar
+
 from lookalike.lsh.base import Float64Array
+
+Cost = TypeVar("Cost", float, Float64Array)
 
 _TABLE = 400.0
 _PROBE = 110.0
@@ -20,7 +24,7 @@ def probing_cost(n_tables: int, probes: int) -> float:
     return n_tables * (_TABLE + _PROBE * probes)
 
 
-def bucket_cost(rows_met: Float64Array) -> Float64Array:
+def bucket_cost(rows_met: Cost) -> Cost:
     """Cost of comparing the sketches of the rows in the buckets."""
     return _ROW_IN_BUCKETS * rows_met
 

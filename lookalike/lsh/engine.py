@@ -41,16 +41,19 @@ from lookalike.lsh.kernels import loading, runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
 from lookalike.lsh.sketches import no_alignments
 from lookalike.lsh.space import Lift, VectorSpace, space_of_rows
+from lookalike.lsh.subsets import Plan, plan_of_subset, subset_content
 from lookalike.lsh.tables import Tables
+from lookalike.lsh.vectors import Storage, as_stored, dtype_of, widened
 from lookalike.threads import available_cores
 
 Probes = int | Literal["hamming"]
-Plan = Literal["probe", "scan"]
 
 DEFAULT_PROBES = 8
 DEFAULT_RERANK = 128
 # A query that finds too few candidates probes this many times as many buckets.
 MORE_PROBES = (1, 4, 16)
+# In place of a number of probes: the sketches of all rows are compared.
+_ALL = 0
 
 
 class HyperplaneLSH(GrowingIndex):
@@ -85,6 +88,7 @@ class HyperplaneLSH(GrowingIndex):
         rerank: int = DEFAULT_RERANK,
         sketch_bits: int | None = None,
         plan: Plan = "probe",
+        storage: Storage = "fp32",
         hyperplanes: ArrayLike | None = None,
     ) -> Self:
         """An index over `vectors` (n, dim), which are referred to, not copied, if they are C-ordered float32.
@@ -101,13 +105,17 @@ class HyperplaneLSH(GrowingIndex):
             probes: buckets probed per table, on average.
             rerank: at least this many candidates are ranked exactly; more for k above 64.
             sketch_bits: bits of the filter's sketches, a multiple of 64, by default `dim` of them, but 256 to 512.
-            plan: "probe" looks into buckets; "scan" ranks all vectors, and finds every neighbor.
+            plan: "probe" looks into buckets; "sketches" compares those of all vectors; "scan" ranks all vectors, and
+                finds every neighbor.
+            storage: precision of the stored vectors, fp32 or fp16 (half the memory); distances are those of the
+                stored vectors.
             hyperplanes: normals (n_tables, n_bits, dim) to use instead of random ones; dim + 1 for inner_product.
 
         Raises:
             TypeError, ValueError: see `checked_vectors` and `checked_ids`; parameters out of range.
         """
-        rows = checked_vectors(vectors)
+        checked_choice("storage", storage, Storage)
+        rows = as_stored(checked_vectors(vectors), dtype_of(storage))
         row_ids = checked_ids(ids, len(rows))
         probes, rerank = checked_int("probes", probes, 1, MAX_PROBES), checked_int("rerank", rerank, 1, MAX_ROWS)
         seed = checked_int("seed", seed, 0)
@@ -119,14 +127,23 @@ class HyperplaneLSH(GrowingIndex):
         return cls(content, probes=probes, rerank=rerank, seed=seed, plan=plan)
 
     def query(
-        self, vector: ArrayLike, k: int, *, probes: int | None = None, confidence: float | None = None
+        self,
+        vector: ArrayLike,
+        k: int,
+        *,
+        probes: int | None = None,
+        confidence: float | None = None,
+        where: ArrayLike | None = None,
     ) -> Neighbors:
         """The min(k, len) nearest to `vector` (dim,) among those that the buckets hold; nearest first.
 
         As long as both are at most 64 (then 256, 1024, ...), the top k is a prefix of the top k + 1.
         With `confidence`, from 0 to below 1, as many buckets and rows are looked at as it takes to find all of the
         k nearest with at least that chance; the answer's own `confidence` says with which.
+        With `where`, the answer of `subset(where)`.
         """
+        if where is not None:
+            return self.subset(where).query(vector, k, probes=probes, confidence=confidence)
         query, k, probes = checked_query(vector, self.dim), checked_int("k", k, 1), self._checked_probes(probes)
         if confidence is None:
             return self._query(query, k, probes)
@@ -143,6 +160,21 @@ class HyperplaneLSH(GrowingIndex):
         k, probes = checked_int("k", k, 1), self._checked_probes(probes)
         threads = available_cores() if threads is None else checked_int("threads", threads, 1)
         return answer_batch(queries, lambda query: self._query(query, k, probes), self.warm_up, threads)
+
+    def subset(self, where: ArrayLike) -> Self:
+        """An index of some of the vectors, on the same arrays; it stays as it is when this one changes.
+
+        `where` is a mask (len,) in the order of `ids`, or ids. A small subset is ranked as a whole; of a larger one all
+        sketches are compared; a large one is probed. It takes a pass over all ids: make it once for many queries.
+
+        Raises:
+            TypeError, ValueError: `where` is neither a mask of that length nor ids that are in the index.
+        """
+        content = subset_content(self._content, where)
+        plan, probes, rerank = plan_of_subset(content, self._content.n_searched, self.probes, self.rerank)
+        if self.plan == "scan":
+            plan, rerank = "sketches", max(self.rerank, content.n_searched)
+        return type(self)(content, probes=probes, rerank=rerank, seed=self.seed, plan=plan)
 
     def warm_up(self) -> None:
         """Load the compiled code now (1 s; about 10 s the first time on a machine), not during the first queries.
@@ -214,7 +246,9 @@ class HyperplaneLSH(GrowingIndex):
         def answer(row: int) -> Neighbors:
             alive = np.ones(len(content.ids), np.bool_) if content.alive is None else content.alive.copy()
             alive[row] = False
-            return self._probing_query(replace(content, alive=alive), content.main.vectors[row], k, self.probes)
+            return self._probing_query(
+                replace(content, alive=alive), widened(content.main.vectors[row]), k, self.probes
+            )
 
         return answer_batch(rows, answer, self.warm_up, available_cores())
 
@@ -222,7 +256,7 @@ class HyperplaneLSH(GrowingIndex):
         content = self._content
         if self.plan == "scan" or steps.needs_scan(k, content.n_searched):
             return steps.scan(content, content.space.prepare(query), k)
-        return self._probing_query(content, query, k, probes)
+        return self._probing_query(content, query, k, _ALL if self.plan == "sketches" else probes)
 
     def _probing_query(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors:
         kernels, started = loading.loaded_kernels(), time.perf_counter()

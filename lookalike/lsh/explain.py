@@ -11,6 +11,7 @@ from lookalike.lsh.content import Content, Segment, keys_of_sketches
 from lookalike.lsh.hyperplanes import BITS_PER_WORD, Hyperplanes, Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.space import PreparedQuery
+from lookalike.lsh.vectors import storage_of
 
 _SAMPLE_ROWS = 10_000
 
@@ -27,7 +28,8 @@ def index_stats(content: Content) -> dict[str, Any]:
         "n_bits": planes.n_bits,
         "n_tables": planes.n_tables,
         "sketch_bits": planes.sketch_bits,
-        "bytes_per_vector": 4 * planes.normals.shape[1],
+        "storage": storage_of(content.main.vectors),
+        "bytes_per_vector": content.main.vectors.itemsize * planes.normals.shape[1],
         "overhead_bytes_per_vector": (overhead + content.ids.nbytes) / max(rows, 1),
         "tables": [_table_stats(content.main, table) for table in range(planes.n_tables)],
         "bits": _bit_stats(content.main, planes),

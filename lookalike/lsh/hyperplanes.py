@@ -26,6 +26,7 @@ from lookalike.lsh.sketches import (
     sketch_of_query,
 )
 from lookalike.lsh.space import PreparedQuery, VectorSpace, rounding_error, sum_products
+from lookalike.lsh.vectors import StoredVectors, widened
 
 BITS_PER_WORD = 64
 _ROWS_PER_BLOCK = 4096
@@ -140,13 +141,13 @@ def checked_sketch_bits(sketch_bits: int | None, n_keyed: int, dim: int) -> int:
     return sketch_bits
 
 
-def sides_of(vectors: Float32Array, mean: Float32Array, planes: Hyperplanes) -> tuple[Bits, Alignments]:
+def sides_of(vectors: StoredVectors, mean: Float32Array, planes: Hyperplanes) -> tuple[Bits, Alignments]:
     """True where a row minus the mean lies strictly above a hyperplane, (n, n_planes); and alignments of the rows.
 
     A float32 matrix product decides, except near a hyperplane, where its rounding error could:
     there a float64 sum decides, so a row's bits do not depend on the rows beside it.
     """
-    centered: Float32Array = vectors - mean
+    centered: Float32Array = widened(vectors) - mean
     projections: Float32Array = centered @ planes.normals.T
     sides: Bits = projections > 0.0
     rows, columns = _near_pairs(centered, projections, planes)
@@ -183,7 +184,7 @@ def table_keys(sides: Bits, n_tables: int, n_bits: int) -> Keys:
     return keys.astype(np.uint32).reshape(-1, n_tables)
 
 
-def hash_rows(vectors: Float32Array, space: VectorSpace, planes: Hyperplanes) -> tuple[Keys, Sketches, Alignments]:
+def hash_rows(vectors: StoredVectors, space: VectorSpace, planes: Hyperplanes) -> tuple[Keys, Sketches, Alignments]:
     """Keys (n_tables, n), sketches (n, words) and alignments (n, 1 or 0) of all rows, block by block."""
     keys = np.empty((planes.n_tables, len(vectors)), np.uint32)
     sketches = np.empty((len(vectors), planes.sketch_bits // BITS_PER_WORD), np.uint64)

@@ -24,6 +24,7 @@ from lookalike.lsh.content import Content, new_content
 from lookalike.lsh.hyperplanes import draw_hyperplanes, given_hyperplanes, no_hyperplanes
 from lookalike.lsh.index import VectorIndex
 from lookalike.lsh.space import VectorSpace, mean_of_rows
+from lookalike.lsh.vectors import widened
 
 Probe = Literal["plain", "hamming"]
 # lshash3's names: "hamming" looks into buckets at Hamming distance 0 and 1, every other name into one bucket;
@@ -42,7 +43,7 @@ class LSHashIndex(VectorIndex):
         self._probe = probe
         self._seed = seed
         self._hashes = _new_lshash(normals)
-        for row, point in enumerate(self._points(content.main.vectors)):
+        for row, point in enumerate(self._points(widened(content.main.vectors))):
             # lshash3 drops extra data that is false, such as 0.
             self._hashes.index(point, extra_data=row + 1)
 

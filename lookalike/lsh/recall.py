@@ -3,6 +3,8 @@
 The parameters of an index are chosen by these functions, and a build is accepted by them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lookalike.lsh.base import Float32Array, Float64Array, Neighbors
@@ -19,6 +21,11 @@ def recall_at_k(found: Float32Array, true: Float32Array, k: int) -> float:
     """
     k = min(k, len(true))
     return float(np.count_nonzero(found[:k] <= true[k - 1])) / k if k else 1.0
+
+
+def recalls_at_k(found: Sequence[Neighbors], true: Sequence[Neighbors], k: int) -> Float64Array:
+    """Return `recall_at_k` of each of several answers; (n,)."""
+    return np.array([recall_at_k(f.distances, t.distances, k) for f, t in zip(found, true, strict=True)])
 
 
 def confidence_interval(shares: Float64Array) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike.lsh.base import Float32Array, Float64Array, Metric
+from lookalike.lsh.vectors import StoredVectors
 
 # Directions of vectors shorter than this cannot be told in float32: they count as zero vectors.
 SMALLEST_NORM = 1e-30
@@ -56,7 +57,7 @@ class Lift:
     radius: float
     mean: Float32Array
 
-    def rows(self, vectors: Float32Array) -> Float32Array:
+    def rows(self, vectors: StoredVectors) -> Float32Array:
         """Rows (n, dim) with the added component, (n, dim + 1)."""
         return np.column_stack([vectors, added_components(vectors, self.radius)])
 
@@ -66,7 +67,7 @@ class Lift:
         return np.append(scaled.astype(np.float32), np.float32(0))
 
 
-def added_components(vectors: Float32Array, radius: float) -> Float32Array:
+def added_components(vectors: StoredVectors, radius: float) -> Float32Array:
     """The component that makes each row (n, dim) as long as `radius`; 0 for longer rows."""
     added = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), _ROWS_PER_SUM):
@@ -100,7 +101,7 @@ class VectorSpace:
         """What is subtracted from points before they are hashed, as long as a point."""
         return self.mean if self.lift is None else self.lift.mean
 
-    def points(self, vectors: Float32Array) -> Float32Array:
+    def points(self, vectors: StoredVectors) -> StoredVectors:
         """What is hashed of rows (n, dim): the rows themselves, or lifted ones (n, dim + 1)."""
         return vectors if self.lift is None else self.lift.rows(vectors)
 
@@ -115,7 +116,7 @@ class VectorSpace:
         point = query if self.lift is None else self.lift.query(query, norm)
         return PreparedQuery(query, direction, direction.astype(np.float32), offset, norm, is_zero, point)
 
-    def row_scales(self, vectors: Float32Array) -> Float32Array:
+    def row_scales(self, vectors: StoredVectors) -> Float32Array:
         """One number per row for ranking: 1 / norm for cosine (0 for zero vectors), else the squared norm."""
         scales = np.empty(len(vectors), np.float32)
         for start in range(0, len(vectors), _ROWS_PER_SUM):
@@ -123,7 +124,7 @@ class VectorSpace:
             scales[start : start + len(block)] = self._block_scales(block)
         return scales
 
-    def _block_scales(self, block: Float32Array) -> Float64Array:
+    def _block_scales(self, block: StoredVectors) -> Float64Array:
         centered = block - self.mean.astype(np.float64)
         squared_norms: Float64Array = np.einsum("ij,ij->i", centered, centered)
         if self.metric != "cosine":
@@ -132,7 +133,7 @@ class VectorSpace:
         scales: Float64Array = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms >= SMALLEST_NORM)
         return scales
 
-    def distances(self, vectors: Float32Array, query: PreparedQuery) -> Float32Array:
+    def distances(self, vectors: StoredVectors, query: PreparedQuery) -> Float32Array:
         """The distances of rows (m, dim), computed in float64: the definition that every engine ranks by."""
         if self.metric == "euclidean":
             difference: Float64Array = np.subtract(vectors, query.vector, dtype=np.float64)
@@ -213,7 +214,9 @@ def shortlist(ranks: Float32Array, bounds: Float32Array, k: int) -> "np.ndarray[
     return np.flatnonzero(ranks - bounds <= limit)
 
 
-def space_of_rows(metric: Metric, vectors: Float32Array, center: bool, mean: Float32Array | None = None) -> VectorSpace:
+def space_of_rows(
+    metric: Metric, vectors: StoredVectors, center: bool, mean: Float32Array | None = None
+) -> VectorSpace:
     """The space of rows (n, dim) around `mean`, by default their own mean if `center`.
 
     Raises:
@@ -233,7 +236,7 @@ def space_of_rows(metric: Metric, vectors: Float32Array, center: bool, mean: Flo
     return VectorSpace(metric, plain.mean, Lift(radius, centre))
 
 
-def mean_of_rows(vectors: Float32Array) -> Float32Array:
+def mean_of_rows(vectors: StoredVectors) -> Float32Array:
     """The mean (dim,) of rows (n, dim), rounded so that the order of the rows has no effect; zeros for no rows."""
     total = np.zeros(vectors.shape[1])
     for start in range(0, len(vectors), _ROWS_PER_SUM):

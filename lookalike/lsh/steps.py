@@ -16,8 +16,11 @@ from lookalike.lsh.hyperplanes import Keys, hash_query
 from lookalike.lsh.probing import probe_sequence
 from lookalike.lsh.sketches import QuerySketch, sketch_ranks
 from lookalike.lsh.space import PreparedQuery, shortlist
+from lookalike.lsh.vectors import release, widened, will_need
 
-_ROWS_PER_SCAN = 1 << 16
+_ROWS_PER_SCAN = 1 << 14
+# When fewer than one row in so many is searched, taking these out is cheaper than products with all.
+_FEW_SEARCHED = 4
 # The lowest level: the least number of neighbors that candidates are gathered for. They depend on k only through its
 # level (64, 256, 1024, ...), so within a level the top k is a prefix of the top k + 1.
 _LOWEST_LEVEL = 64
@@ -49,13 +52,13 @@ def rerank_size(rerank: int, k: int) -> int:
 
 
 def nearest_in_buckets(content: Content, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
-    """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+    """The k nearest candidates; None if there are too few, or the query is a zero vector. 0 probes: of all rows."""
     prepared = content.space.prepare(query)
     if prepared.is_zero:
         return None
     own, sketch, margins = hash_query(prepared, content.space, content.planes)
-    tables, keys, _ = probe_sequence(own, margins, probes * content.planes.n_tables)
-    rows = candidate_rows(content, tables, keys)
+    tables, keys, _ = probe_sequence(own, margins, max(probes, 1) * content.planes.n_tables)
+    rows = candidate_rows(content, tables, keys) if probes else content.searched_rows
     if len(rows) < level_of(k):
         return None
     kept = filter_by_sketch(content, rows, sketch, rerank_size(rerank, k))
@@ -70,12 +73,7 @@ def rows_in_buckets(content: Content, tables: Int64Array, keys: Keys) -> Int64Ar
 def candidate_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
     """The rows whose sketches are compared: those in the buckets, or all if the buckets hold a large share of them."""
     rows = _repeated_rows(content, tables, keys)
-    return np.unique(rows) if ALL_ROWS_FACTOR * len(rows) < content.n_searched else searched_rows(content)
-
-
-def searched_rows(content: Content) -> Int64Array:
-    """All rows that queries look at."""
-    return np.arange(len(content.ids)) if content.searched is None else np.flatnonzero(content.searched)
+    return np.unique(rows) if ALL_ROWS_FACTOR * len(rows) < content.n_searched else content.searched_rows
 
 
 def _repeated_rows(content: Content, tables: Int64Array, keys: Keys) -> Int64Array:
@@ -99,7 +97,8 @@ def filter_by_sketch(content: Content, rows: Int64Array, sketch: QuerySketch, si
 
 def rank_rows(content: Content, rows: Int64Array, query: PreparedQuery, k: int) -> tuple[Int64Array, Float32Array]:
     """Those of the given rows, which must ascend, that can be among the k nearest, and their distances."""
-    vectors = take(content.segments, "vectors", rows)
+    will_need(content.main.vectors, rows[: np.searchsorted(rows, len(content.main))])
+    vectors = widened(take(content.segments, "vectors", rows))
     dots = vectors @ query.fast_direction
     ranks, bounds = content.space.approximate(dots, take(content.segments, "scales", rows), query)
     positions = shortlist(ranks, bounds, k)
@@ -155,11 +154,19 @@ class Block:
 
 
 def searched_blocks(content: Content, rows_per_block: int) -> Iterator[Block]:
-    """All rows in blocks."""
+    """All rows in blocks; if few of them are searched, only those."""
+    if _FEW_SEARCHED * content.n_searched < len(content.ids):
+        for start in range(0, content.n_searched, rows_per_block):
+            rows = content.searched_rows[start : start + rows_per_block]
+            vectors = widened(take(content.segments, "vectors", rows))
+            yield Block(vectors, slice(None), rows, take(content.segments, "scales", rows))
+        return
     for first, segment in numbered(content.segments):
         for start in range(0, len(segment), rows_per_block):
             some = slice(start, start + rows_per_block)
-            vectors = segment.vectors[some]
+            will_need(segment.vectors, some)
+            vectors = widened(segment.vectors[some])
             rows = np.arange(first + start, first + start + len(vectors))
             kept = slice(None) if content.searched is None else np.flatnonzero(content.searched[rows])
             yield Block(vectors, kept, rows[kept], segment.scales[some][kept])
+            release(segment.vectors, some)

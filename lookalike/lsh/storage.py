@@ -3,17 +3,23 @@
 No pickle. `index.json` is written last: a folder without it, or with files that disagree with it, is refused.
 """
 
+import hashlib
 import io
+import math
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.errors import IndexFormatError
 from lookalike.files import digest_of, read_document, replacing, sha256_of_file, write_json_atomic
+from lookalike.lsh.vectors import expect_random_reads
 
 INDEX_FILE = "index.json"
 _ARRAY_FILE = re.compile(r"[a-z_]+\.npy")
@@ -31,17 +37,63 @@ def write_index_folder(folder: Path, engine: str, parameters: dict[str, Any], ar
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, array in arrays.items():
-        path = folder / f"{name}.npy"
-        with replacing(path) as temporary, temporary.open("wb") as stream:
-            np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-        files[name] = {
-            "bytes": path.stat().st_size,
-            "sha256": sha256_of_file(path),
-            "dtype": str(array.dtype),
-            "shape": list(array.shape),
-        }
+        with growing_array(folder / f"{name}.npy", array.dtype, array.shape) as file:
+            file.append(array)
+        files[name] = file.facts
+    write_description(folder, engine, parameters, files)
+
+
+def write_description(folder: Path, engine: str, parameters: dict[str, Any], files: dict[str, Any]) -> None:
+    """Write `index.json`, with the facts about each array's file."""
     description = {"format": FORMAT_VERSION, "engine": engine, "parameters": parameters, "files": files}
     write_json_atomic(folder / INDEX_FILE, {**description, "digest": digest_of(description)})
+
+
+class GrowingArray:
+    """A `.npy` file that is written in parts, and its facts for `index.json` once it is complete."""
+
+    def __init__(self, stream: IO[bytes], dtype: Any, shape: Sequence[int]) -> None:
+        self._stream, self._dtype, self._shape = stream, np.dtype(dtype), tuple(shape)
+        self._digest, self._n_bytes = hashlib.sha256(), 0
+        header = io.BytesIO()
+        description = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(header, description)
+        self._write(header.getvalue())
+        self._expected = self._n_bytes + self._dtype.itemsize * math.prod(self._shape)
+
+    def append(self, part: NDArray[Any]) -> None:
+        """Write the next elements."""
+        # A view of bytes, which memoryview cannot give of half precision or of no elements.
+        self._write(np.ascontiguousarray(part, self._dtype).reshape(-1).view(np.uint8).data)
+
+    def _write(self, data: Any) -> None:
+        self._stream.write(data)
+        self._digest.update(data)
+        self._n_bytes += len(data)
+
+    def finish(self) -> None:
+        """Check that all elements were written."""
+        if self._n_bytes != self._expected:
+            raise ValueError(f"an array of shape {self._shape} was to be written, but other elements came")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Size, digest, dtype and shape."""
+        return {
+            "bytes": self._n_bytes,
+            "sha256": self._digest.hexdigest(),
+            "dtype": str(self._dtype),
+            "shape": list(self._shape),
+        }
+
+
+@contextmanager
+def growing_array(path: Path, dtype: Any, shape: Sequence[int]) -> Iterator[GrowingArray]:
+    """A `.npy` file to write in parts; `path` appears when it is complete."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        file = GrowingArray(stream, dtype, shape)
+        yield file
+        file.finish()
 
 
 def read_description(folder: Path, engine: str | None = None) -> dict[str, Any]:
@@ -91,6 +143,8 @@ def _read_array(path: Path, facts: dict[str, Any], mmap: bool) -> Any:
     if str(array.dtype) != facts["dtype"] or list(array.shape) != facts["shape"]:
         raise IndexFormatError(f"{path} holds {array.dtype} {array.shape}, expected {facts['dtype']} {facts['shape']}")
     array.flags.writeable = False
+    if mmap and path.stem == "vectors":
+        expect_random_reads(array)
     return array
 
 

@@ -26,6 +26,7 @@ _KINDS: dict[str, dict[str, tuple[str, int]]] = {
     "lshash3": {**_COMMON, "normals": ("float32", 3)},
     "lookalike": {
         **_COMMON,
+        "vectors": ("float32 float16", 2),
         "scales": ("float32", 1),
         "sketches": ("uint64", 2),
         "table_rows": ("int32", 2),
@@ -55,9 +56,10 @@ def check_stored(folder: Path, engine: str, parameters: Parameters, arrays: Arra
 
 
 def _check_kinds(kinds: Mapping[str, tuple[str, int]], arrays: Arrays) -> None:
-    for name, (dtype, n_dimensions) in kinds.items():
+    for name, (dtypes, n_dimensions) in kinds.items():
         array = arrays[name]
-        _require(array.dtype == np.dtype(dtype).newbyteorder("="), f"{name} has dtype {array.dtype}, not {dtype}")
+        known = array.dtype in [np.dtype(dtype).newbyteorder("=") for dtype in dtypes.split()]
+        _require(known, f"{name} has dtype {array.dtype}, not {dtypes.replace(' ', ' or ')}")
         _require(array.ndim == n_dimensions, f"{name} has shape {array.shape}, not {n_dimensions} dimensions")
         _require(array.flags.c_contiguous, f"{name} is not in C order")
 
@@ -95,7 +97,7 @@ def _check_numbers(parameters: Parameters) -> None:
     checked_int("probes", parameters["probes"], 1, MAX_PROBES)
     checked_int("rerank", parameters["rerank"], 1, MAX_ROWS)
     checked_int("seed", parameters["seed"], 0)
-    checked_choice("plan", parameters.get("plan", "probe"), ("probe", "scan"))
+    checked_choice("plan", parameters.get("plan", "probe"), ("probe", "sketches", "scan"))
 
 
 def _check_planes(parameters: Parameters, arrays: Arrays) -> None:

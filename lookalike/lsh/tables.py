@@ -82,22 +82,43 @@ class Tables:
 def build_tables(keys: Keys, n_bits: int) -> Tables:
     """Tables of the rows whose keys are given: (n_tables, n)."""
     n_tables, n_rows = keys.shape
-    n_possible = 1 << n_bits
-    dense = n_possible <= max(_DENSE_KEYS_ALWAYS, _DENSE_STARTS_PER_ROW * n_rows)
     rows = np.empty((n_tables, n_rows), np.int32)
-    starts, occurring, counts = [], [], []
+    buckets = []
     for table in range(n_tables):
-        rows[table] = np.argsort(keys[table], kind="stable")
-        if dense:
-            sizes = np.bincount(keys[table], minlength=n_possible)
-        else:
-            distinct, sizes = np.unique(keys[table], return_counts=True)
-            occurring.append(distinct)
-        counts.append(len(sizes))
-        starts.append(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    all_keys = np.concatenate([np.empty(0, np.uint32), *occurring])
-    return Tables(rows, np.concatenate([np.empty(0, np.int32), *starts]), all_keys, offsets)
+        rows[table], found = sort_table(keys[table], n_bits)
+        buckets.append(found)
+    return Tables(rows, *joined_buckets(buckets))
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The buckets of one table: `starts` int32, where each begins and where the last ends; keys as in `Tables`."""
+
+    starts: NDArray[np.int32]
+    keys: Keys
+
+
+def sort_table(keys: Keys, n_bits: int) -> tuple[NDArray[np.int32], Buckets]:
+    """The rows (n,) of one table in order of their keys (n,), equal ones by row; and the buckets."""
+    n_rows, n_possible = len(keys), 1 << n_bits
+    # Pairs of key and row as one number sort far faster than an index by keys.
+    pairs = keys.astype(np.uint64) << np.uint64(32) | np.arange(n_rows, dtype=np.uint64)
+    pairs.sort()
+    rows = (pairs & np.uint64(0xFFFFFFFF)).astype(np.int32)
+    occurring = np.empty(0, np.uint32)
+    if n_possible <= max(_DENSE_KEYS_ALWAYS, _DENSE_STARTS_PER_ROW * n_rows):
+        sizes = np.bincount(keys, minlength=n_possible)
+    else:
+        occurring, sizes = np.unique((pairs >> np.uint64(32)).astype(np.uint32), return_counts=True)
+    return rows, Buckets(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32), occurring)
+
+
+def joined_buckets(buckets: list[Buckets]) -> tuple[NDArray[np.int32], Keys, Int64Array]:
+    """`starts`, `keys` and `table_offsets` of `Tables`, from the buckets of each table."""
+    starts = np.concatenate([np.empty(0, np.int32), *(each.starts for each in buckets)])
+    keys = np.concatenate([np.empty(0, np.uint32), *(each.keys for each in buckets)])
+    offsets = np.concatenate([[0], np.cumsum([len(each.starts) - 1 for each in buckets])])
+    return starts, keys, offsets.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,21 +19,22 @@ from lookalike.lsh.bucket_model import Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.content import new_content
 from lookalike.lsh.costs import probing_cost, ranking_cost, scan_cost
-from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH, Plan
+from lookalike.lsh.engine import DEFAULT_PROBES, DEFAULT_RERANK, HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
 from lookalike.lsh.hyperplanes import checked_sketch_bits, draw_hyperplanes
-from lookalike.lsh.recall import confidence_interval, recall_at_k, without_row
+from lookalike.lsh.recall import confidence_interval, recalls_at_k, without_row
 from lookalike.lsh.space import VectorSpace, space_of_rows
 from lookalike.lsh.steps import level_of, needs_scan, rerank_size
+from lookalike.lsh.subsets import Plan
 
 logger = logging.getLogger(__name__)
 
 _TABLE_CHOICES = (4, 8, 12, 20)
-_PROBE_CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+PROBE_CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 # Beyond what the model of the buckets looks at.
-_MORE_PROBES = (192, 256, 384, 512, 768, 1024)
-_RERANK_CHOICES = (128, 256, 512, 1024)
-_ALL_RERANK_CHOICES = (*_RERANK_CHOICES, *(1 << power for power in range(11, 21)))
+MORE_PROBES = (192, 256, 384, 512, 768, 1024)
+RERANK_CHOICES = (128, 256, 512, 1024)
+_ALL_RERANK_CHOICES = (*RERANK_CHOICES, *(1 << power for power in range(11, 21)))
 _MORE_SKETCH_BITS = (512, 1024)
 # Numbers of probes that are tried before the filter is given more candidates.
 _PROBE_TRIALS = 3
@@ -73,6 +74,7 @@ def tune_lsh(
     probes: int | None = None,
     n_queries: int = 400,
     query_rows: ArrayLike | None = None,
+    n_rows: int | None = None,
 ) -> LSHParams:
     """The parameters that reach `target_recall` at the least cost per query; those that are given stay as they are.
 
@@ -83,6 +85,8 @@ def tune_lsh(
 
     `query_rows` are the rows (integers) to draw queries from, by default all: the promise is for queries like those,
     and images that a network was not trained on are harder to find than those that it was trained on.
+    With `n_rows`, the vectors are a sample of so many, for which the parameters are planned but not measured: `recall`
+    is NaN. Build the index, and let `built.tune_built` measure it.
     So few vectors that every query scans them (fewer than 256) give parameters without measurement.
 
     Raises:
@@ -93,17 +97,20 @@ def tune_lsh(
         raise ValueError(f"target_recall must be above 0 and at most 1, got {target_recall}")
     k, n_queries = checked_int("k", k, 1), checked_int("n_queries", n_queries, 1)
     choices = Choices(
-        _choices("n_bits", n_bits, _bit_choices(len(rows)), MAX_BITS),
+        _choices("n_bits", n_bits, _bit_choices(n_rows or len(rows)), MAX_BITS),
         _choices("n_tables", n_tables, _TABLE_CHOICES, MAX_TABLES),
-        _choices("probes", probes, _PROBE_CHOICES, MAX_PROBES),
+        _choices("probes", probes, PROBE_CHOICES, MAX_PROBES),
     )
     space = space_of_rows(checked_metric(metric), rows, center)
     if len(rows) < 2:
         return LSHParams(choices.bits[0], choices.tables[0], probes or DEFAULT_PROBES)
     params = None
     if target_recall < 1.0:
-        sample = _draw_sample(rows, space, k, n_queries, seed, _checked_rows(query_rows, len(rows)))
-        params = _cheapest_that_reaches(_Trials(sample, space, target_recall, k, seed), choices)
+        sample = _draw_sample(rows, space, k, n_queries, seed, checked_rows(query_rows, len(rows)), n_rows)
+        if n_rows is not None:
+            plan = cheapest_plan(sample, space, target_recall, seed, choices)
+            return LSHParams(plan.n_bits, plan.n_tables, plan.probes)
+        params = _cheapest_that_reaches(Trials(sample, space, target_recall, k, seed), choices)
     if params is None:
         logger.info("a scan of all %d vectors is the cheapest plan for recall@%d of %.4f", len(rows), k, target_recall)
     return params or _scanning(choices)
@@ -114,16 +121,16 @@ def _scanning(choices: Choices) -> LSHParams:
     return LSHParams(choices.bits[0], choices.tables[0], choices.probes[0], plan="scan", recall=1.0)
 
 
-def _cheapest_that_reaches(trials: "_Trials", choices: Choices) -> LSHParams | None:
+def _cheapest_that_reaches(trials: "Trials", choices: Choices) -> LSHParams | None:
     """The plan with the probes, ranked candidates and sketch bits that the target needs; None if a scan is better."""
     plan = cheapest_plan(trials.sample, trials.space, trials.target_recall, trials.seed, choices)
     if not trials.ks:
         return LSHParams(plan.n_bits, plan.n_tables, plan.probes, recall=1.0)
     start = LSHParams(plan.n_bits, plan.n_tables, plan.probes)
-    more = _MORE_PROBES if len(choices.probes) > 1 else ()
+    more = MORE_PROBES if len(choices.probes) > 1 else ()
     rungs = [replace(start, probes=probes) for probes in (*choices.probes, *more) if probes >= plan.probes]
     for params in rungs[:_PROBE_TRIALS]:
-        found = trials.with_fewest_ranked(params, _RERANK_CHOICES)
+        found = trials.with_fewest_ranked(params, RERANK_CHOICES)
         if found:
             return found
     # Either the filter loses neighbors that the buckets hold, or the buckets hold too few.
@@ -137,7 +144,7 @@ def _cheapest_that_reaches(trials: "_Trials", choices: Choices) -> LSHParams | N
     return _first_that_reaches(rungs[_PROBE_TRIALS:], trials)
 
 
-def _first_that_reaches(rungs: list[LSHParams], trials: "_Trials") -> LSHParams | None:
+def _first_that_reaches(rungs: list[LSHParams], trials: "Trials") -> LSHParams | None:
     """The first of some plans, each with more probes than the one before, that reaches the target; by bisection."""
     found, low, high = None, 0, len(rungs)
     while low < high:
@@ -164,7 +171,8 @@ def _bit_choices(n_rows: int) -> tuple[int, ...]:
     return tuple(sorted(choices))
 
 
-def _checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
+def checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
+    """Distinct row numbers, ascending, by default all; raises ValueError for others than from 0 to n_rows - 1."""
     if query_rows is None:
         return np.arange(n_rows)
     checked = np.unique(np.asarray(query_rows))
@@ -175,22 +183,44 @@ def _checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
     return checked.astype(np.int64)
 
 
+def drawn_rows(n_queries: int, seed: int, query_rows: Int64Array) -> Int64Array:
+    """Up to `n_queries` of the rows, ascending."""
+    return np.sort(np.random.default_rng(seed).choice(query_rows, min(n_queries, len(query_rows)), replace=False))
+
+
 def _draw_sample(
-    rows: Float32Array, space: VectorSpace, k: int, n_queries: int, seed: int, query_rows: Int64Array
+    rows: Float32Array,
+    space: VectorSpace,
+    k: int,
+    n_queries: int,
+    seed: int,
+    query_rows: Int64Array,
+    n_rows: int | None,
 ) -> Sample:
-    chosen = np.sort(np.random.default_rng(seed).choice(query_rows, min(n_queries, len(query_rows)), replace=False))
+    chosen = drawn_rows(n_queries, seed, query_rows)
     answers = ExactIndex.build(rows, metric=space.metric, mean=space.mean).query_batch(rows[chosen], k + 1)
     truth = [without_row(answer, row, k) for answer, row in zip(answers, chosen, strict=True)]
-    return Sample(rows, chosen, truth)
+    return Sample(rows, chosen, truth, n_rows or len(rows))
 
 
-class _Trials:
-    """Indexes over the sample's vectors that are asked its queries."""
+class Trials:
+    """Indexes over the sample's vectors that are asked its queries; or one that is built already."""
 
-    def __init__(self, sample: Sample, space: VectorSpace, target_recall: float, k: int, seed: int) -> None:
+    def __init__(
+        self,
+        sample: Sample,
+        space: VectorSpace,
+        target_recall: float,
+        k: int,
+        seed: int,
+        index: HyperplaneLSH | None = None,
+    ) -> None:
         self.sample, self.space, self.target_recall, self.seed = sample, space, target_recall, seed
         self.ks = measured_ks(k, len(sample.vectors))
         self._built: tuple[tuple[int, int, int | None], HyperplaneLSH] | None = None
+        if index is not None:
+            same = HyperplaneLSH(index._content, probes=index.probes, rerank=index.rerank, seed=index.seed)
+            self._built = (index.n_bits, index.n_tables, index._content.planes.sketch_bits), same
 
     @property
     def dim(self) -> int:
@@ -225,8 +255,7 @@ class _Trials:
         index.probes, index.rerank = params.probes, params.rerank
         for k in self.ks:
             answers = index.query_without_themselves(self.sample.chosen, k)
-            pairs = zip(answers, self.sample.truth, strict=True)
-            shares = np.array([recall_at_k(found.distances, true.distances, k) for found, true in pairs])
+            shares = recalls_at_k(answers, self.sample.truth, k)
             if confidence_interval(shares)[0] < self.target_recall:
                 return None
             recall = min(recall, float(shares.mean()))

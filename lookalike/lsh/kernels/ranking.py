@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.kernels.jit import jit, prefetch
+from lookalike.lsh.kernels.jit import jit, prefetch, widen, will_need
 from lookalike.lsh.space import SMALLEST_COSINE_DISTANCE, SMALLEST_NORM
 
 # Places in `base.METRICS`.
 COSINE, EUCLIDEAN, INNER_PRODUCT = 0, 1, 2
 
 _ROWS_AHEAD = 4
-_FLOATS_PER_CACHE_LINE = 16
+_CACHE_LINE_BYTES = 64
 
 
 @jit()
@@ -42,16 +42,24 @@ def sum_products(first: Any, second: Any) -> float:
 @jit(fastmath=True)
 def dot_products(rows: Any, vectors: Any, direction: Any, dots: Any) -> None:
     """Write the approximate dot products of rows with the query's direction."""
-    dim = len(direction)
+    dim, step = len(direction), _CACHE_LINE_BYTES // vectors.itemsize
     for position in range(len(rows)):
         if position + _ROWS_AHEAD < len(rows):
             ahead = np.int64(rows[position + _ROWS_AHEAD]) * dim
-            for line in range(0, dim, _FLOATS_PER_CACHE_LINE):
+            for line in range(0, dim, step):
                 prefetch(vectors, ahead + line)
         row, total = rows[position], np.float32(0)
         for component in range(dim):
-            total += vectors[row, component] * direction[component]
+            total += widen(vectors[row, component]) * direction[component]
         dots[position] = total
+
+
+@jit()
+def read_ahead(rows: Any, vectors: Any) -> None:
+    """Have the system read rows of a mapped file, all at once and in the order of their place."""
+    dim = vectors.shape[1]
+    for row in np.sort(rows):
+        will_need(vectors, np.int64(row) * dim, dim)
 
 
 @jit()
@@ -85,7 +93,7 @@ def exact_distance(vector: Any, query: Any, mean: Any, direction: Any, metric: i
     """The distance of one row, as `VectorSpace.distances` gives it for a query that is not zero."""
     for component in range(len(vector)):
         reference = np.float64(query[component]) if metric == EUCLIDEAN else mean[component]
-        work[component] = np.float64(vector[component]) - reference
+        work[component] = np.float64(widen(vector[component])) - reference
     if metric == INNER_PRODUCT:
         return 0.0 - sum_products(work, direction)
     squared = sum_products(work, work)

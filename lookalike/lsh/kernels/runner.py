@@ -13,6 +13,7 @@ from lookalike.lsh.hyperplanes import BITS_PER_WORD, Keys
 from lookalike.lsh.sketches import alignment_factors
 from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
+from lookalike.lsh.vectors import DiskReads, bits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,22 @@ class KernelRunner:
     content: Content
     settings: tuple[int, float, float, int, int]
     arrays: tuple[Any, ...]
+    disk_reads: DiskReads
 
     def query(self, kernels: ModuleType, query: Float32Array, k: int, probes: int, rerank: int) -> Neighbors | None:
-        """The k nearest candidates; None if there are too few, or the query is a zero vector."""
+        """The k nearest candidates; None if there are too few, or the query is a zero vector. 0 probes: of all rows."""
         space, planes = self.content.space, self.content.planes
         point = query if space.lift is None else space.lift.query(query, norm_of(query))
         projections = planes.normals @ (point - space.hash_mean)
-        limits = (probes * planes.n_tables, level_of(k), rerank_size(rerank, k), k, self.content.n_searched)
+        limits = (
+            max(probes, 1) * planes.n_tables,
+            level_of(k),
+            rerank_size(rerank, k),
+            k,
+            # Buckets that hold at least a share of none hold enough to look at all rows instead.
+            self.content.n_searched if probes else 0,
+            self.disk_reads.are_likely(),
+        )
         mean, hash_mean, plane_arrays, segments, searched = self.arrays
         rows, distances, n_ranked = kernels.find_nearest(
             _plain(query),
@@ -69,11 +79,14 @@ def kernel_runner(content: Content) -> KernelRunner:
         segments,
         _plain(searched),
     )
-    return KernelRunner(content, settings, arrays)
+    return KernelRunner(content, settings, arrays, DiskReads(content.main.vectors))
 
 
 def _plain_arrays(segment: Segment) -> tuple[NDArray[Any], ...]:
-    return tuple(_plain(array) for array in segment.arrays())
+    vectors, *others = segment.arrays()
+    # numba does not know half precision: the kernels take the bits.
+    vectors = bits_of(vectors) if vectors.dtype == np.float16 else vectors
+    return tuple(_plain(array) for array in (vectors, *others))
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

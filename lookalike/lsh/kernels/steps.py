@@ -10,7 +10,7 @@ import numpy as np
 from lookalike.lsh.kernels.filtering import filter_by_sketch, weigh_query
 from lookalike.lsh.kernels.jit import jit, prefetch
 from lookalike.lsh.kernels.probing import kth_smallest, probe_sequence
-from lookalike.lsh.kernels.ranking import COSINE, EUCLIDEAN, bound_segment, exact_distance, sum_products
+from lookalike.lsh.kernels.ranking import COSINE, EUCLIDEAN, bound_segment, exact_distance, read_ahead, sum_products
 from lookalike.lsh.space import SMALLEST_NORM
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
 
@@ -151,7 +151,7 @@ def find_nearest(
     """
     metric, error, mean_norm, n_tables, n_bits = settings
     projections, point, hash_mean = hashed
-    n_probes, level, rerank, k, n_searched = limits
+    n_probes, level, rerank, k, n_searched, reads_disk = limits
     centered = query - mean
     norm = np.sqrt(sum_products(centered, centered))
     if norm < SMALLEST_NORM:
@@ -165,6 +165,8 @@ def find_nearest(
         return np.empty(0, np.int64), np.empty(0, np.float32), TOO_FEW
     sketch, by_angle = weigh_query(projections, words, segments[0][3].shape[1] > 0), metric != EUCLIDEAN
     in_main, n_rows = filter_by_sketch(rows, in_main, n_rows, sketch, planes[2], by_angle, segments, rerank)
+    if reads_disk:
+        read_ahead(rows[:in_main], segments[0][0])
     direction = centered / norm if metric == COSINE else centered
     ranking = (metric, error, mean_norm, sum_products(direction, mean), norm)
     fast_direction = direction.astype(np.float32)
