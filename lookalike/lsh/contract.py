@@ -88,7 +88,7 @@ def sure_answer(
         met = _meet(content, hashed, number, compiled)
         if len(met.rows) < min(steps.level_of(k), content.n_searched):
             continue
-        rows, distances, n_ranked = _nearest_of(content, query, hashed.sketch, met.rows, k, allowed)
+        rows, distances, n_ranked = _nearest_of(content, query, hashed.sketch, met.rows, k, allowed, compiled)
         unseen = 0.0 if met.is_everything else _expected_unseen(content, query, hashed, met, rows, distances, k)
         if unseen <= allowed:
             break
@@ -96,12 +96,21 @@ def sure_answer(
 
 
 def _nearest_of(
-    content: Content, query: PreparedQuery, sketch: QuerySketch, rows: Int64Array, k: int, allowed: float
+    content: Content,
+    query: PreparedQuery,
+    sketch: QuerySketch,
+    rows: Int64Array,
+    k: int,
+    allowed: float,
+    compiled: Compiled | None,
 ) -> tuple[Int64Array, Float32Array, int]:
     """Rows and distances of all that can be among the k nearest of the given rows; how many were ranked."""
     space, dim = content.space, content.space.dim
     alignments = take(content.segments, "alignments", rows)[:, 0]
-    sums = penalties(take(content.segments, "sketches", rows), sketch)
+    if compiled is None:
+        sums = penalties(take(content.segments, "sketches", rows), sketch)
+    else:
+        sums = compiled[1].penalties(compiled[0], rows, sketch)
     factors = alignment_factors(dim, len(sketch.words))
     cosines = estimated_cosines(sums, factors[alignments], sketch, query.norm)
     scales = take(content.segments, "scales", rows).astype(np.float64)

@@ -48,6 +48,17 @@ def _penalty(row: int, sketches: Any, words: Any, weights: Any) -> Any:
 
 
 @jit()
+def penalties_of_rows(rows: Any, segments: Any, words: Any, weights: Any) -> Any:
+    """The penalties (n,) of rows, which number those of both segments, as `sketches.penalties` gives them."""
+    sums, n_main = np.empty(len(rows), np.int64), len(segments[0][0])
+    for position in range(len(rows)):
+        row = rows[position]
+        sketches = segments[0][2] if row < n_main else segments[1][2]
+        sums[position] = _penalty(row if row < n_main else row - n_main, sketches, words, weights)
+    return sums
+
+
+@jit()
 def _rank(row: int, segment: Any, sketch: Any, factors: Any, by_angle: bool) -> Any:
     """The estimated rank of one row, as `sketches.sketch_ranks` gives it."""
     words, weights, total, unit = sketch

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lookalike.lsh.base import METRICS, Float32Array, Int64Array, Neighbors
 from lookalike.lsh.content import Content, Segment
 from lookalike.lsh.hyperplanes import BITS_PER_WORD, Keys
-from lookalike.lsh.sketches import alignment_factors
+from lookalike.lsh.sketches import QuerySketch, alignment_factors
 from lookalike.lsh.space import norm_of, rounding_error
 from lookalike.lsh.steps import level_of, rerank_size
 from lookalike.lsh.vectors import DiskReads, bits_of
@@ -60,6 +60,11 @@ class KernelRunner:
         rows, in_main, n_rows = kernels.find_candidates(tables, keys, segments, searched, self.content.n_searched)
         rows[in_main:n_rows] += len(self.content.main)
         return np.sort(rows[:n_rows]).astype(np.int64)
+
+    def penalties(self, kernels: ModuleType, rows: Int64Array, sketch: QuerySketch) -> Int64Array:
+        """The penalties (n,) of rows, as `sketches.penalties` gives them."""
+        sums: Int64Array = kernels.penalties_of_rows(rows, self.arrays[-2], sketch.words, sketch.weights)
+        return sums
 
 
 def kernel_runner(content: Content) -> KernelRunner:

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.lsh.kernels.filtering import filter_by_sketch, weigh_query
+from lookalike.lsh.kernels.filtering import filter_by_sketch, penalties_of_rows, weigh_query
 from lookalike.lsh.kernels.jit import jit, prefetch
 from lookalike.lsh.kernels.probing import kth_smallest, probe_sequence
 from lookalike.lsh.kernels.ranking import COSINE, EUCLIDEAN, bound_segment, exact_distance, read_ahead, sum_products
 from lookalike.lsh.space import SMALLEST_NORM
 from lookalike.lsh.steps import ALL_ROWS_FACTOR
+
+__all__ = ["find_candidates", "find_nearest", "penalties_of_rows", "probe_sequence", "weigh_query"]
 
 # In place of the number of ranked candidates.
 TOO_FEW = -1
