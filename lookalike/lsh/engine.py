@@ -32,17 +32,16 @@ from lookalike.lsh.checks import (
     checked_query,
     checked_vectors,
 )
-from lookalike.lsh.content import Content, Segment, content_of_segment, new_content, rows_of_ids
+from lookalike.lsh.content import Content, new_content, rows_of_ids
 from lookalike.lsh.contract import sure_answer
 from lookalike.lsh.explain import explain_match, index_stats
 from lookalike.lsh.growing import GrowingIndex
-from lookalike.lsh.hyperplanes import Hyperplanes, checked_hyperplanes, hash_query
+from lookalike.lsh.hyperplanes import checked_hyperplanes, hash_query
 from lookalike.lsh.kernels import loading, runner
 from lookalike.lsh.probing import hamming_ball, probe_sequence
-from lookalike.lsh.sketches import no_alignments
-from lookalike.lsh.space import Lift, VectorSpace, space_of_rows
+from lookalike.lsh.space import VectorSpace, space_of_rows
+from lookalike.lsh.stored_content import restored_content, stored_content
 from lookalike.lsh.subsets import Plan, plan_of_subset, subset_content
-from lookalike.lsh.tables import Tables
 from lookalike.lsh.vectors import Storage, as_stored, dtype_of, widened
 from lookalike.threads import available_cores
 
@@ -292,38 +291,10 @@ class HyperplaneLSH(GrowingIndex):
 
     def _stored(self) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
         content = compacted(self._content)
-        segment, tables = content.main, content.main.tables
-        arrays: dict[str, NDArray[Any]] = {
-            "scales": segment.scales,
-            "sketches": segment.sketches,
-            "alignments": segment.alignments,
-            "table_rows": tables.rows,
-            "table_starts": tables.starts,
-            "table_keys": tables.keys,
-            "table_offsets": tables.table_offsets,
-            "normals": content.planes.normals,
-            **({} if content.space.lift is None else {"lift_mean": content.space.lift.mean}),
-            **content.stored_copies(),
-        }
-        parameters: dict[str, Any] = {
-            "n_bits": self.n_bits,
-            "n_tables": self.n_tables,
-            "follows_mean": content.follows_mean,
-        }
-        if content.space.lift is not None:
-            parameters["radius"] = content.space.lift.radius
+        parameters, arrays = stored_content(content)
         return content, {**parameters, **self._options()}, arrays
 
     @classmethod
     def _restored(cls, space: VectorSpace, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        alignments = arrays.get("alignments", no_alignments(len(arrays["ids"])))
-        is_orthogonal = alignments.shape[1] > 0
-        planes = Hyperplanes(arrays["normals"], parameters["n_tables"], parameters["n_bits"], is_orthogonal)
-        if space.metric == "inner_product":
-            space = replace(space, lift=Lift(parameters["radius"], arrays["lift_mean"]))
-        tables = Tables(*(arrays[f"table_{name}"] for name in ("rows", "starts", "keys", "offsets")))
-        segment = Segment(arrays["vectors"], arrays["scales"], arrays["sketches"], alignments, tables)
-        content = content_of_segment(segment, arrays["ids"], space, planes, arrays.get("copies"))
-        content = replace(content, follows_mean=parameters.get("follows_mean", False))
         options = {name: parameters[name] for name in ("probes", "rerank", "seed", "plan") if name in parameters}
-        return cls(content, **options)
+        return cls(restored_content(space, parameters, arrays), **options)

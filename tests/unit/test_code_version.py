@@ -96,9 +96,9 @@ MAY_MAKE_STALE = {
         "": "lsh threads",
         "embedding": "table",
         "lsh": (
-            "base batch bucket_model chances changes checks content contract copies costs engine exact explain growing "
-            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks "
-            "tables tuning"
+            "base batch bucket_model built chances changes checks content contract copies costs engine exact explain "
+            "growing hyperplanes index kernels lshash_adapter probing recall sketches space steps storage "
+            "stored_checks stored_content streaming subsets tables tuning vectors"
         ),
         "lsh.kernels": "filtering jit loading probing ranking runner steps",
         "stages": "build_lsh",
@@ -111,9 +111,9 @@ MAY_MAKE_STALE = {
         "evaluation": "distortion evaluation_set metrics quality ranking recall",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "lsh": (
-            "base batch bucket_model chances changes checks content contract copies costs engine exact explain growing "
-            "hyperplanes index kernels lshash_adapter probing recall sketches space steps storage stored_checks "
-            "tables tuning"
+            "base batch bucket_model built chances changes checks content contract copies costs engine exact explain "
+            "growing hyperplanes index kernels lshash_adapter probing recall sketches space steps storage "
+            "stored_checks stored_content streaming subsets tables tuning vectors"
         ),
         "lsh.kernels": "filtering jit loading probing ranking runner steps",
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
