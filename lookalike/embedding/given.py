@@ -24,7 +24,7 @@ def store_given_vectors(dataset: Dataset, source: VectorSource, shards: list[Sha
     fingerprint = digest_of({"vectors": source.digest})
     notes = {"lookalike.format_version": str(FORMAT_VERSION), "lookalike.fingerprint": fingerprint}
     waiting = np.empty((0, source.dim), np.float32)
-    with progress_bar("vectors", dataset.catalog.num_rows) as bar:
+    with progress_bar("reading", dataset.catalog.num_rows, unit="vector") as bar:
         for shard in shards:
             count = shard.stop - shard.start
             while len(waiting) < count:
