@@ -60,8 +60,14 @@ class Mirror(Section):
 class DatasetConfig(Section):
     """Stage download_dataset: which images, and how they are split."""
 
-    source: Literal["caltech101", "synthetic", "folder"] = Field("synthetic", description="Source of the images")
+    source: Literal["caltech101", "synthetic", "folder", "vectors"] = Field(
+        "synthetic", description="Source of the images; vectors: embeddings of your own, without images or training"
+    )
     folder: UserPath | None = Field(None, description="Folder of the images, for source `folder`")
+    vectors: UserPath | None = Field(
+        None,
+        description="Parquet file, folder of Parquet files, or .npy file with the embeddings, for source `vectors`",
+    )
     labels: Literal["folders", "none"] = Field(
         "folders", description="Labels are the names of folders, or there are none and nothing is trained"
     )
@@ -109,7 +115,14 @@ class DatasetConfig(Section):
     def _location_fits_the_source(self) -> "DatasetConfig":
         if self.source == "folder" and self.folder is None:
             raise ValueError("source is `folder`, so dataset.folder must name the folder of images")
-        for name, value, source in (("folder", self.folder, "folder"), ("archive", self.archive, "caltech101")):
+        if self.source == "vectors" and self.vectors is None:
+            raise ValueError("source is `vectors`, so dataset.vectors must name a Parquet or .npy file, or a folder")
+        places = (
+            ("folder", self.folder, "folder"),
+            ("archive", self.archive, "caltech101"),
+            ("vectors", self.vectors, "vectors"),
+        )
+        for name, value, source in places:
             if value is not None and self.source != source:
                 raise ValueError(
                     f"{name} is {str(value)!r}, but source is `{self.source}`, which does not read it; "
@@ -350,7 +363,7 @@ class LookalikeConfig(Section):
 
     @model_validator(mode="after")
     def _only_labels_are_trained(self) -> "LookalikeConfig":
-        if self.dataset.labels == "none" and self.training.epochs:
+        if self.dataset.labels == "none" and self.training.epochs and self.dataset.source != "vectors":
             raise ValueError(
                 "dataset.labels is `none`, so there is nothing to train: set training.frozen_epochs, "
                 "training.unfrozen_epochs and training.final_head_epochs to 0, or start from configs/photos.yaml"

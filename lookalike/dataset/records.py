@@ -8,7 +8,11 @@ NO_LABEL = ""
 
 @dataclass(frozen=True)
 class Row:
-    """One usable image. `path` is relative to the dataset's root, `image_id` the sha256 of its bytes."""
+    """One usable image. `path` is relative to the dataset's root, `image_id` the sha256 of its bytes.
+
+    Of a vector that was computed elsewhere, `image_id` is the given id, `path` the given path, or the id if there is
+    none, and `n_bytes` the size of the vector; width and height are 0.
+    """
 
     image_id: str
     path: str

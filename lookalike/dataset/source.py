@@ -10,7 +10,9 @@ from lookalike.dataset import caltech101
 from lookalike.dataset.archive import archived_paths, require_archive, without_outer_folders
 from lookalike.dataset.label_folders import check_labels, label_of
 from lookalike.dataset.listing import Listing, list_source
+from lookalike.dataset.records import NO_LABEL
 from lookalike.dataset.synthetic import GENERATOR_VERSION
+from lookalike.dataset.vector_catalog import GivenVectors, configured_vectors, files_digest, read_vectors, select_rows
 from lookalike.errors import ConfigError, DatasetError
 from lookalike.files import sha256_of_file
 
@@ -28,9 +30,9 @@ class Source:
 
     @cached_property
     def path(self) -> Path | None:
-        """The local folder or archive with the images; None for images that are generated or downloaded."""
+        """The local folder or archive with the images; None for vectors and images that are generated or downloaded."""
         match self.config.source:
-            case "synthetic":
+            case "synthetic" | "vectors":
                 return None
             case "folder":
                 return configured_folder(self.config)
@@ -50,11 +52,17 @@ class Source:
         return listing
 
     @cached_property
+    def given(self) -> GivenVectors | None:
+        """The vectors that were computed elsewhere, all read and checked; None for images."""
+        return read_vectors(self.config) if self.config.source == "vectors" else None
+
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the content beside the configuration, as plain JSON values.
 
         A folder: a digest of path, size and modification time of each file that is not left out. A local archive: its
         sha256 and size. A download: the mirrors with their checksums. Synthetic images: the generator's version.
+        Vectors: a digest of name, size and modification time of each file.
         """
         source = {"source": self.config.source}
         if self.listing is not None:
@@ -63,6 +71,9 @@ class Source:
         if self.path is not None:
             require_archive(self.path)
             return {**source, "sha256": sha256_of_file(self.path), "bytes": self.path.stat().st_size}
+        if self.config.source == "vectors":
+            path = configured_vectors(self.config)
+            return {**source, "vectors": str(path), "files_sha256": files_digest(path)}
         if self.config.source == "synthetic":
             return {**source, "generator_version": GENERATOR_VERSION}
         return {**source, "mirrors": [mirror.model_dump() for mirror in self.config.mirrors]}
@@ -74,6 +85,8 @@ class Source:
             from lookalike.dataset.synthetic.generate import synthetic_labels
 
             return set(synthetic_labels(self.config.synthetic_labels))
+        if self.given is not None:
+            return {row.label for row in self.given.rows} - {NO_LABEL}
         if self.path is None:
             return None
         paths = [file.path for file in self.listing.files] if self.listing else archived_paths(self.path)
@@ -81,7 +94,9 @@ class Source:
 
     @property
     def n_images(self) -> int:
-        """The number of images as far as it is known, at most; 0 if it is not."""
+        """The number of images or vectors as far as it is known, at most; 0 if it is not."""
+        if self.given is not None:
+            return len(self.given.rows)
         if self.config.source == "synthetic":
             return self.config.synthetic_labels * self.config.synthetic_images_per_label
         return len(self.listing.files) if self.listing else 0
@@ -89,9 +104,11 @@ class Source:
     def check(self) -> None:
         """Raise DatasetError, naming the setting that helps, if no dataset can be made of the source.
 
-        A configured folder is judged by the names in it, an archive by its first bytes.
+        A configured folder is judged by the names in it, an archive by its first bytes. Vectors are all read.
         """
         _ = self.fingerprint
+        if self.given is not None:
+            select_rows(self.given, self.config)
         if self.config.source == "folder" and self.path and self.listing:
             check_labels(self.path, self.listing.files, self.config)
 

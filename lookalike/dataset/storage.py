@@ -60,13 +60,24 @@ class Dataset:
     """A stored dataset: the folder that `path` in the catalog is relative to, the catalog, and the sorted labels.
 
     A collection without labels has no `classes`, and empty labels in its catalog.
-    `n_damaged` counts the images that stand in the rejects because they could not be read.
+    `n_damaged` counts the images that stand in the rejects because they could not be read. `vectors` says where the
+    vectors are if they were computed elsewhere; there are no images then.
     """
 
     root: Path
     catalog: pa.Table
     classes: list[str]
     n_damaged: int = 0
+    vectors: "VectorSource | None" = None
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """Files of vectors that were computed elsewhere: their path, dimension, and the digest of their content."""
+
+    path: str
+    dim: int
+    digest: str
 
 
 def write_dataset(
@@ -78,6 +89,7 @@ def write_dataset(
     held_out: set[str],
     n_files: int,
     n_left_out: int,
+    vectors: VectorSource | None = None,
 ) -> DatasetSummary:
     """Write the three files into `folder` and return the counts. The same input gives the same bytes."""
     summary = _summarise(rows, rejects, held_out, n_files, n_left_out)
@@ -91,6 +103,7 @@ def write_dataset(
         "origin": origin,
         "classes": _labels_of(rows),
         "counts": asdict(summary),
+        **({} if vectors is None else {"vectors": asdict(vectors)}),
     }
     write_json_atomic(folder / _DESCRIPTION, description)
     return summary
@@ -103,17 +116,18 @@ def write_rejects(folder: Path, stage: str, rejects: Iterable[Reject]) -> Path:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Return the dataset stored in `folder`, its catalog sorted by path.
+    """Return the dataset stored in `folder`, its catalog sorted by path; that of vectors is in their order.
 
     Raises `DatasetError` if a file is missing, damaged or of another format, or the images are gone.
     """
     description = _read_description(folder)
     root = dataset_root(folder)
-    if not root.is_dir():
+    vectors = VectorSource(**description["vectors"]) if "vectors" in description else None
+    if vectors is None and not root.is_dir():
         raise DatasetError(f"the images of this dataset are gone: {root} is not a folder")
     counts = description["counts"]
     n_damaged = counts["n_rejects"] - counts["n_stray"]
-    return Dataset(root, _read_catalog(folder / _CATALOG), list(description["classes"]), n_damaged)
+    return Dataset(root, _read_catalog(folder / _CATALOG), list(description["classes"]), n_damaged, vectors)
 
 
 def dataset_root(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike.embedding.table import load_metadata
+from lookalike.embedding.table import NO_LAYER, load_metadata
 from lookalike.errors import EmbeddingError
 from lookalike.network.description import fingerprint, read_description
 from lookalike.network.preprocessing import Preprocessing
@@ -36,10 +36,14 @@ class Embedder:
     def open(cls, model_folder: Path, embeddings_folder: Path) -> Self:
         """Return the embedder of stored embeddings, made by the model of `model_folder`.
 
-        Raises EmbeddingError if the embeddings were made by another model or are of another format, ModelError if the
-        network is damaged.
+        Raises EmbeddingError if the embeddings were made by another model, elsewhere, or are of another format,
+        ModelError if the network is damaged.
         """
         metadata = load_metadata(embeddings_folder)
+        if metadata["layer"] == NO_LAYER:
+            raise EmbeddingError(
+                "this collection has vectors, no network; use --vector F.npy (Searcher.query_vector) or id:<id>"
+            )
         expected = fingerprint(read_description(model_folder), metadata["layer"])
         if expected != metadata["fingerprint"]:
             raise EmbeddingError(

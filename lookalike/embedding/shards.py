@@ -110,7 +110,7 @@ def embed_shard(
     rejects = [Reject(path, str(outcome)) for path, outcome in results if isinstance(outcome, ImageError)]
     vectors = np.array([outcomes[row] for row in kept], dtype=np.float32).reshape(len(kept), model.dim)
     notes = _notes(model, run.precision, rows, rejects)
-    _write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
+    write_shard(path, rows.take(pa.array(kept, type=pa.int64())), vectors, notes)
     return ShardResult(path.name, len(kept), tuple(rejects))
 
 
@@ -178,8 +178,11 @@ def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: Seque
     }
 
 
-def _write_shard(path: Path, rows: pa.Table, vectors: NDArray[np.float32], notes: dict[str, str]) -> None:
-    """Write one shard; the same content gives the same bytes."""
+def write_shard(path: Path, rows: pa.Table, vectors: NDArray[np.float32], notes: dict[str, str]) -> None:
+    """Write rows of the catalog and their vectors (n, dim) to `path`, whole or not at all; `notes` are its metadata.
+
+    The same content gives the same bytes.
+    """
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float32())
     embedding = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     table = rows.select(list(ROW_COLUMNS)).append_column("embedding", embedding).replace_schema_metadata(notes)

@@ -18,6 +18,8 @@ FORMAT_VERSION = 2
 SHARDS_FOLDER = "shards"
 DESCRIPTION_NAME = "embedding.json"
 SHARD_PATTERN = "embeddings-*.parquet"
+# The layer of vectors that were computed elsewhere: no network is stored with them.
+NO_LAYER = ""
 ROW_COLUMNS = ("image_id", "path", "label", "split", "width", "height")
 
 # What `embedding.json` must have.

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+NO_IMAGES = "the collection has vectors, no images"
+FIGURES_OF_IMAGES = ("accuracy", "copy_recall_at_1", "copy_recall_at_10", "distorted")
 _QUALITY = {
     "accuracy": "accuracy",
     "precision_at_10": "precision@10",
@@ -15,6 +17,11 @@ _QUALITY = {
 def describe_quality(metrics: Mapping[str, Any]) -> str:
     """Return the figures of the quality of the embedding that exist, on one line."""
     return ", ".join(f"{text} {metrics[name]:.4f}" for name, text in _QUALITY.items() if name in metrics)
+
+
+def has_images(metrics: Mapping[str, Any]) -> bool:
+    """Return whether the collection consists of images, not of vectors that were computed elsewhere."""
+    return NO_IMAGES not in metrics.get("absent", {}).values()
 
 
 def absences(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

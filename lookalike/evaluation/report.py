@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lookalike.embedding.table import NO_LAYER
 from lookalike.evaluation.figures import absences
 
 _ENGINE_COLUMNS = (
@@ -81,6 +82,8 @@ def _copy_paragraphs(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _precision_line(embeddings: Mapping[str, Any]) -> str:
+    if embeddings["layer"] == NO_LAYER:
+        return "Vectors computed elsewhere."
     line, check = f"Vectors computed in {embeddings['precision']}.", embeddings["bf16_check"]
     if check is None:
         return line

@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError, safe_open
 
 from lookalike.errors import ModelError
-from lookalike.files import digest_of, read_document, sha256_of_file
+from lookalike.files import digest_of, read_document, sha256_of_file, write_json_atomic
 
 FORMAT_VERSION = 3
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
+# The backbone in the description of a collection of vectors, which needs no network.
+NO_NETWORK = "none"
 Tensors = TypeVar("Tensors")
 
 
@@ -34,6 +36,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Return `model.json` of a model folder; ModelError if it is missing, damaged or of another format."""
     needs = {"backbone": str, "head": dict, "preprocessing": dict, "classes": list, "weights_sha256": str}
     return read_document(folder / DESCRIPTION_NAME, ModelError, needs, version=FORMAT_VERSION)
+
+
+def write_no_model(folder: Path) -> None:
+    """Write a `model.json` that says that there is no network."""
+    nothing: dict[str, Any] = {"head": {}, "preprocessing": {}, "classes": [], "weights_sha256": "", "accuracy": None}
+    write_json_atomic(folder / DESCRIPTION_NAME, {"format_version": FORMAT_VERSION, "backbone": NO_NETWORK, **nothing})
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any], load: Callable[[Path], Tensors]) -> Tensors:

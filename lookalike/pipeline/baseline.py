@@ -27,6 +27,8 @@ def collection_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
             # Links are kept: the name that the user chose stays, wherever it leads.
             folder = os.path.abspath(user_path(dataset["folder"]))  # noqa: PTH100
             return {"source": "folder", "folder": folder}
+        case "vectors":
+            return {"source": "vectors", "vectors": os.path.abspath(user_path(dataset["vectors"]))}  # noqa: PTH100
         case "synthetic":
             drawn = ("synthetic_labels", "synthetic_images_per_label", "seed")
             return {"source": "synthetic", **{name: dataset[name] for name in drawn}}

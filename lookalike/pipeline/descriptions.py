@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookalike.evaluation.figures import absences, describe_quality
+from lookalike.evaluation.figures import absences, describe_quality, has_images
 from lookalike.pipeline.garbage import Garbage
 from lookalike.pipeline.registry import StageResult
 
@@ -41,7 +41,7 @@ def describe_counts(results: Mapping[str, StageResult]) -> str:
 def _next_command(outcome: Mapping[str, Any], root: Path) -> str:
     folder = shlex.quote(str(root))
     if outcome["published"]:
-        return f"lookalike query IMAGE --root {folder}"
+        return f"lookalike query {'IMAGE' if has_images(outcome['metrics']) else '--vector F.npy'} --root {folder}"
     return f"lookalike builds --root {folder}, to compare with what is published"
 
 

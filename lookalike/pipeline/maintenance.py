@@ -189,6 +189,8 @@ def _problems_of_build(store: Store, build: Build, deep: bool) -> Iterator[str]:
     n_indexed = len(load_index(store.root / build.artifacts["build_lsh"]))
     if n_indexed != rows.num_rows:
         yield f"the index holds {n_indexed} vectors, the embeddings {rows.num_rows} rows"
+    if dataset.vectors is not None:
+        return  # There are no images.
     stride = 1 if deep else max(1, rows.num_rows // _SAMPLED_IMAGES)
     for path, image_id in zip(rows["path"][::stride].to_pylist(), rows["image_id"][::stride].to_pylist(), strict=True):
         problem = _image_problem(dataset.root / path, image_id)

@@ -60,7 +60,7 @@ def _check(plan: Plan) -> None:
     plan.source.check()
     _check_labels(plan)
     _check_index(config.index, plan.source.n_images)
-    if not _has_proven_network(config):
+    if config.dataset.source != "vectors" and not _has_proven_network(config):
         check_backbone(config.training)
         from lookalike.pipeline.dry_run import check_network
 
@@ -69,14 +69,15 @@ def _check(plan: Plan) -> None:
 
 
 def _check_root_is_apart(config: LookalikeConfig) -> None:
-    root, folder = config.artifacts.root, config.dataset.folder
-    if folder is None:
+    root, place = config.artifacts.root, config.dataset.folder or config.dataset.vectors
+    if place is None:
         return
-    if root.resolve() == folder.resolve():
-        raise ConfigError(f"artifacts.root: {root} is the folder of images itself; choose another, or one within it")
-    if folder.resolve().is_relative_to(root.resolve()):
+    what = "folder of images" if config.dataset.folder else "folder or file of vectors"
+    if root.resolve() == place.resolve():
+        raise ConfigError(f"artifacts.root: {root} is the {what} itself; choose another, or one within it")
+    if place.resolve().is_relative_to(root.resolve()):
         raise ConfigError(
-            f"artifacts.root: the folder of images, {folder}, lies in {root}, which is cleared away in time; choose "
+            f"artifacts.root: the {what}, {place}, lies in {root}, which is cleared away in time; choose "
             "another root (--root, or artifacts.root)"
         )
 
@@ -131,6 +132,7 @@ def _has_proven_network(config: LookalikeConfig) -> bool:
     except ArtifactError:
         return False
     return bool(
-        published.get("training") == config.training.model_dump(mode="json")
+        published.get("dataset", {}).get("source") != "vectors"
+        and published.get("training") == config.training.model_dump(mode="json")
         and published.get("embedding", {}).get("layer") == config.embedding.layer
     )

@@ -158,8 +158,16 @@ def _download_dataset(context: BuildContext) -> Mapping[str, Any]:
     from lookalike.stages.download_dataset import download_dataset
 
     plan, root = context.plan, context.root
-    listing = plan.source.listing
-    return asdict(download_dataset(plan.config.dataset, context.folder, root / "downloads", root, listing=listing))
+    source = plan.source
+    summary = download_dataset(
+        plan.config.dataset,
+        context.folder,
+        root / "downloads",
+        root,
+        listing=source.listing,
+        given=source.given,
+    )
+    return asdict(summary)
 
 
 def _fine_tune(context: BuildContext) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ def _is_outdated(
     model: ArtifactReference, config: LookalikeConfig, current: Mapping[str, Any], dataset: ArtifactReference
 ) -> bool:
     from lookalike.dataset.storage import open_dataset
-    from lookalike.network.description import read_description
+    from lookalike.network.description import NO_NETWORK, read_description
     from lookalike.training.summary import COMPONENT_IMAGES
 
     try:
@@ -51,13 +51,15 @@ def _is_outdated(
     except ModelError as error:
         logger.warning("%s; the model is trained again", error)
         return True
+    if (description["backbone"] == NO_NETWORK) != (config.dataset.source == "vectors"):
+        return True
     match config.training.retrain:
         case "on_new_labels":
             to_be_trained = set(open_dataset(dataset.folder).classes) - set(config.training.unseen_labels)
             return not to_be_trained <= set(description["classes"])
         case "on_growth":
             now, before = config.dataset.model_dump(mode="json"), current["config"]["dataset"]
-            if any(now[name] != before.get(name) for name in ("source", "folder", "archive")):
+            if any(now[name] != before.get(name) for name in ("source", "folder", "archive", "vectors")):
                 return True
             n_images = open_dataset(dataset.folder).catalog["split"].to_pylist().count("train")
             return bool(min(n_images, COMPONENT_IMAGES) >= _OUTGROWN * description.get("images", 0))

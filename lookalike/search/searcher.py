@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lookalike.config.loading import parse_config
 from lookalike.config.sections import QueryConfig
@@ -68,6 +68,11 @@ class Searcher:
     def __len__(self) -> int:
         return len(self._open_index())
 
+    @property
+    def dim(self) -> int:
+        """Number of components of an embedding."""
+        return self._open_index().dim
+
     def __enter__(self) -> Self:
         self._open_index()
         return self
@@ -98,9 +103,26 @@ class Searcher:
             _ = self._embedder  # Loading the network is no part of a query's time.
         started = time.perf_counter()
         vector, file = self._embed(image)
+        return self._answer(index, vector, n, exact, name_of(image), started, file)
+
+    def query_vector(
+        self, vector: ArrayLike, n: int | None = None, *, exact: bool = False, name: str = "<vector>"
+    ) -> QueryResult:
+        """Return the min(n, len) images nearest to `vector` (dim,), nearest first; n defaults to `query.n`.
+
+        `vector` is an embedding as the collection has them: not centred, not normalised. `name` is what the result
+        calls it. Raises ValueError for n below 1, another shape or values that are not finite, TypeError for a vector
+        that does not hold real numbers.
+        """
+        n, index = self._checked_n(n), self._open_index()
+        return self._answer(index, np.asarray(vector), n, exact, name, time.perf_counter(), b"")
+
+    def _answer(
+        self, index: VectorIndex, vector: NDArray[Any], n: int, exact: bool, name: str, started: float, file: bytes
+    ) -> QueryResult:
         answer = index.search_exact(vector, n) if exact else index.query(vector, n)
         return QueryResult(
-            query=name_of(image),
+            query=name,
             neighbors=self._describe(answer),
             candidates=answer.candidates,
             latency_ms=round((time.perf_counter() - started) * 1000, 3),

@@ -14,8 +14,9 @@ from lookalike.dataset.listing import FoundFile, Listing, list_source
 from lookalike.dataset.records import Reject
 from lookalike.dataset.source import configured_folder, described
 from lookalike.dataset.split import held_out_by_folder, held_out_ids
-from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, write_dataset, write_rejects
+from lookalike.dataset.storage import IMAGES_FOLDER, DatasetSummary, VectorSource, write_dataset, write_rejects
 from lookalike.dataset.synthetic import GENERATOR_VERSION
+from lookalike.dataset.vector_catalog import GivenVectors, configured_vectors, read_vectors, select_rows
 from lookalike.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -31,22 +32,37 @@ def download_dataset(
     artifacts: Path | None = None,
     *,
     listing: Listing | None = None,
+    given: GivenVectors | None = None,
 ) -> DatasetSummary:
     """Fill the empty `folder` with the dataset that `config` names, and return its counts.
 
-    Writes catalog.parquet (one row per image, sorted by path), rejects.parquet (path, stage, error),
+    Writes catalog.parquet (one row per image, sorted by path, or per vector), rejects.parquet (path, stage, error),
     dataset.json and, unless the images are used where they lie, images/<label>/<file>. `downloads`
     keeps finished downloads for later runs; `artifacts` is the artifact root, which is left out
-    if it lies among the images. `listing` is that of a local folder, if it was listed before. Every file of the source
-    is in the catalog, in the rejects, under an excluded label, or left out by its name (see `dataset/listing.py`).
+    if it lies among the images. `listing` is that of a local folder, `given` what files of vectors hold, if they were
+    read before. Every file of the source is in the catalog, in the rejects, under an excluded label, or left out by its
+    name (see `dataset/listing.py`).
 
     Raises `DatasetError`, `DownloadError` or `ConfigError` if no images can be had.
     """
     try:
+        if config.source == "vectors":
+            return _catalog_vectors(config, given or read_vectors(config), folder)
         root = _obtain_images(config, folder / IMAGES_FOLDER, downloads)
         return _catalog(config, root, listing or list_source(root, config, artifacts), folder)
     except OSError as error:
         raise DatasetError(f"cannot write the dataset to {folder}: {error.strerror or error}") from error
+
+
+def _catalog_vectors(config: DatasetConfig, given: GivenVectors, folder: Path) -> DatasetSummary:
+    path = configured_vectors(config)
+    rows, held_out = select_rows(given, config)
+    # Paths of images that a file names are relative to its folder.
+    root = path if path.is_dir() else path.parent
+    source = VectorSource(str(path), given.dim, given.digest)
+    summary = write_dataset(folder, str(root), _origin(config), rows, (), held_out, len(given.rows), 0, source)
+    _log(summary, Listing(files=(), left_out={}), ())
+    return summary
 
 
 def _catalog(config: DatasetConfig, root: Path, listing: Listing, folder: Path) -> DatasetSummary:
@@ -79,7 +95,7 @@ def _obtain_images(config: DatasetConfig, images: Path, downloads: Path) -> Path
             return images
         case "folder":
             return configured_folder(config)
-        case "caltech101":
+        case _:
             return caltech101.caltech101_root(config, images, downloads)
 
 
@@ -126,6 +142,8 @@ def _origin(config: DatasetConfig) -> str:
             return f"synthetic images, generator version {GENERATOR_VERSION}, seed {config.seed}"
         case "folder":
             return "a folder of images"
+        case "vectors":
+            return "vectors that were computed elsewhere"
         case "caltech101":
             return caltech101.LICENCE
 

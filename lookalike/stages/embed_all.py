@@ -10,6 +10,7 @@ from lookalike.dataset.records import Reject
 from lookalike.dataset.storage import Dataset, open_dataset, write_rejects
 from lookalike.embedding.checks import Bf16Check, verify_rows
 from lookalike.embedding.earlier import Places, find_earlier, read_vectors
+from lookalike.embedding.given import store_given_vectors
 from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.precision import choose_runner
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
@@ -43,7 +44,8 @@ def embed_all(
     so on, `rejects.parquet` and, last, `embedding.json`. Whole shards that an interrupted run of the same model and
     dataset left in `folder` are kept. Rows are in the order of the catalog, and rows + rejects = rows of the catalog.
     Afterwards a seeded sample of rows must match what torch and a forward hook make of their images. Vectors in
-    `earlier_folders` that the same model made of the same images are taken over.
+    `earlier_folders` that the same model made of the same images are taken over. Vectors that were computed elsewhere
+    are read, checked, and written as the same shards.
 
     Raises ConfigError if `embedding.layer` names no layer, ModelError if the model is damaged, EmbeddingError
     if a larger share of the images than `max_failure_fraction` could not be read, those that the dataset
@@ -51,13 +53,17 @@ def embed_all(
     """
     dataset = open_dataset(dataset_folder)
     folder.mkdir(parents=True, exist_ok=True)
+    shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
+    _remove_other_shards(folder, shards)
+    start = time.perf_counter()
+    if dataset.vectors is not None:
+        store_given_vectors(dataset, dataset.vectors, shards, folder)
+        return _summary_of_given(dataset, dataset.vectors.dim, len(shards), time.perf_counter() - start)
     model = EmbeddingModel(model_folder, config.layer)
     graph = model.convert()
     network = None if graph is None else save_graph(graph, folder)
     # From here on the stored graph, which is what queries will run.
     run, check = choose_runner(config, model, network and load_graph(folder, network), dataset)
-    shards = plan_shards(dataset.catalog.num_rows, config.shard_rows)
-    _remove_other_shards(folder, shards)
     start = time.perf_counter()
     earlier = find_earlier(earlier_folders, model.fingerprint, run.precision)
     results, reused, embedded = _make_shards(config, model, run, dataset, shards, folder, earlier)
@@ -78,6 +84,21 @@ def embed_all(
         bf16_overlap=check.overlap if check else None,
         seconds=seconds,
         images_per_second=embedded / seconds,
+    )
+
+
+def _summary_of_given(dataset: Dataset, dim: int, n_shards: int, seconds: float) -> EmbeddingSummary:
+    return EmbeddingSummary(
+        rows=dataset.catalog.num_rows,
+        rejects=0,
+        dim=dim,
+        shards=n_shards,
+        reused_shards=0,
+        embedded=0,
+        precision="fp32",
+        bf16_overlap=None,
+        seconds=seconds,
+        images_per_second=0.0,
     )
 
 

@@ -19,6 +19,7 @@ from lookalike.embedding.table import load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import recall as recall_measures
 from lookalike.evaluation.evaluation_set import EvaluationSet, draw_rows, gather
+from lookalike.evaluation.figures import FIGURES_OF_IMAGES, NO_IMAGES
 from lookalike.evaluation.metrics import latency_summary
 from lookalike.evaluation.quality import (
     judge_as_adjusted,
@@ -63,7 +64,10 @@ def evaluate_recall(config: EvaluationConfig, inputs: Mapping[str, Path], folder
     else:
         metrics["absent"] = dict.fromkeys(("accuracy", *_LABEL_FIGURES), "the collection has no labels")
     metrics |= _judge_index(config, material, index)
-    metrics |= _judge_distorted(config, material, dataset, inputs)
+    if dataset.vectors is None:
+        metrics |= _judge_distorted(config, material, dataset, inputs)
+    else:
+        metrics["absent"] |= dict.fromkeys(FIGURES_OF_IMAGES, NO_IMAGES)
     write_json_atomic(folder / "metrics.json", metrics)
     write_bytes_atomic(folder / "report.md", render_report(metrics, index.stats(), embeddings.metadata).encode())
     return metrics

@@ -12,6 +12,7 @@ from lookalike.errors import ConfigError, DatasetError
 from lookalike.files import digest_of
 from lookalike.network.arithmetic import keep_freed_memory, own_torch_state
 from lookalike.network.backbones import Backbone, Body, build_body, find_backbone
+from lookalike.network.description import write_no_model
 from lookalike.network.model_folder import save_model
 from lookalike.network.weights import load_weights
 from lookalike.training.batches import LabelledImages
@@ -29,15 +30,19 @@ def fine_tune(config: TrainingConfig, dataset_folder: Path, folder: Path) -> Tra
     each whole or not at all. In order: the head learns on the frozen body's pooled features, which are computed once
     (`frozen_epochs`); all layers learn together (`unfrozen_epochs`); the body is mixed with its initial
     weights (`interpolation`); a fresh head learns on the final body's features (`final_head_epochs`). With no epochs
-    at all nothing is trained, and the accuracy is None.
+    at all nothing is trained, and the accuracy is None. Vectors that were computed elsewhere need no network: the
+    folder gets a `model.json` that says so.
 
     Raises ConfigError for a wrong backbone or weights, ModelError if the weights cannot be had or do not
     fit, DatasetError if the dataset cannot be trained on.
     """
-    check_backbone(config)
-    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(dataset_folder)
+    if dataset.vectors is not None:
+        write_no_model(folder)
+        return TrainingSummary(None, {}, 0, "fp32", {})
+    check_backbone(config)
+    keep_freed_memory()
     classes = trained_classes(dataset, config.unseen_labels)
     # All images of a collection without labels bear the same, empty one.
     train, valid = (labelled_images(dataset, split, classes or [NO_LABEL]) for split in ("train", "valid"))

@@ -64,7 +64,10 @@ def test_library_versions_count():
 MAY_MAKE_STALE = {
     "download_dataset": {
         "": "dataset images threads",
-        "dataset": "archive caltech101 catalog label_folders labels listing records source split storage synthetic",
+        "dataset": (
+            "archive caltech101 catalog label_folders labels listing records source split storage synthetic "
+            "vector_catalog vector_files"
+        ),
         "dataset.synthetic": "backdrops canvas compose generate nature outdoors palette things",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "stages": "download_dataset",
@@ -86,8 +89,8 @@ MAY_MAKE_STALE = {
     "embed_all": {
         "": "images threads",
         "config": "extensions",
-        "dataset": "records storage",
-        "embedding": "checks earlier hook model precision shards summary table",
+        "dataset": "records storage vector_files",
+        "embedding": "checks earlier given hook model precision shards summary table",
         "images": "color_profiles formats modes pillow_warnings png_metadata reading tiff_samples",
         "network": "arithmetic backbones description embedding_network head inference model_folder preprocessing",
         "stages": "embed_all",
