@@ -146,7 +146,7 @@ def test_every_setting_in_the_text_exists(path):
     }
     sections = {name: set(keys) for name, keys in fields.items() if keys}
     named = re.findall(rf"`({'|'.join(sections)})\.(\w+)(?:[=:][^`]*)?`", prose(path))
-    files = {"json"}  # Such as dataset.json.
+    files = {"json", "faiss"}  # Such as dataset.json.
     unknown = [
         f"{section}.{key}"
         for section, key in named
