@@ -27,6 +27,7 @@ SHORTEST = {
     "deploy": ["--pool", "p"],
     "notify": ["--block", "slack-webhook/team"],
     "status": [],
+    "export": ["--to", "npy", "--output", "vectors"],
     "builds": [],
     "verify": [],
     "rollback": [],
@@ -76,7 +77,7 @@ def path_settings() -> list[str]:
 @pytest.mark.parametrize("setting", path_settings())
 def test_paths_in_settings_begin_at_home(home, setting):
     section, key = setting.split(".")
-    source = "folder" if key == "folder" else "caltech101"
+    source = key if key in {"folder", "vectors"} else "caltech101"
     config = load_config(None, [f"dataset.source={source}", f"{setting}=~/a"])
     assert getattr(getattr(config, section), key) == home / "a"
 

@@ -10,13 +10,14 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 OURS = ("flows", "tasks", "lookalike")
-# Not installed on Python 3.12 and later.
-DISTRIBUTIONS = {"lshash": ["lshash3"], **packages_distributions()}
+# Not installed on Python 3.12 and later, or only by those who want it.
+DISTRIBUTIONS = {"lshash": ["lshash3"], "faiss": ["faiss-cpu"], **packages_distributions()}
 
 
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    texts = project["dependencies"] + project["optional-dependencies"]["faiss"]
+    return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
 def imported_packages(source):

@@ -13,6 +13,7 @@ from lookalike.pipeline.preflight import check_before_start
 from lookalike.pipeline.registry import STAGES, Plan
 from lookalike.stages.embed_all import embed_all
 from lookalike.stages.fine_tune import fine_tune
+from lookalike.training.checks import check_backbone
 from lookalike.training.losses import make_loss
 from tests.tiny_model import make_dataset, tiny_training_config
 
@@ -111,6 +112,6 @@ def test_loss_for_each_image_is_refused(own_module):
         make_loss(tiny_training_config(loss=f"{own}.per_image"))(torch.zeros(2, 3), torch.zeros(2))
 
 
-def test_imagenet_weights_of_an_own_network_are_refused(tmp_path):
+def test_imagenet_weights_of_an_own_network_are_refused():
     with pytest.raises(ConfigError, match="weights exist for the networks of torchvision and timm alone"):
-        fine_tune(tiny_training_config(**OWN_PARTS, weights="imagenet"), tmp_path, tmp_path)
+        check_backbone(tiny_training_config(**OWN_PARTS, weights="imagenet"))

@@ -31,6 +31,7 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "artifacts.root": [""],
     "dataset.source": ["web"],
     "dataset.folder": ["pics", ("no/such/folder", "dataset.source=folder"), (__file__, "dataset.source=folder")],
+    "dataset.vectors": ["v.npy", ("no/such.npy", "dataset.source=vectors")],
     "dataset.archive": ["pics.zip", ("no/such.zip", CALTECH101)],
     "dataset.mirrors": ["[]", "https://x", "[{url: ftp://x/y}]", "[{url: https://x, md5: abc}]", "[{md5: abc}]"],
     "dataset.exclude_labels": ["[catt]", "[cat, house, sailboat]", "cat"],
@@ -93,6 +94,7 @@ WRONG: dict[str, list[str | tuple[str, ...]]] = {
     "embedding.precision_check_rows": ["-1"],
     "index.engine": ["faiss"],
     "index.metric": ["hamming"],
+    "index.storage": ["fp64"],
     "index.center": ["maybe"],
     "index.n_bits": ["0", str(MAX_BITS + 1), "many"],
     "index.n_tables": [
