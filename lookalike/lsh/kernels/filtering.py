@@ -31,7 +31,7 @@ def weigh_query(projections: Any, words: Any, is_weighted: bool) -> Any:
     return words, weights, total, squares / max(sum_products(distances, weighed), SMALLEST_NORM)
 
 
-@jit()
+@jit(inline="always")
 def _penalty(row: int, sketches: Any, words: Any, weights: Any) -> Any:
     """The penalty of one row, as `sketches.penalties` gives it."""
     ones, weighed = np.uint64(0), np.uint64(0)
@@ -58,17 +58,13 @@ def penalties_of_rows(rows: Any, segments: Any, words: Any, weights: Any) -> Any
     return sums
 
 
-@jit()
-def _rank(row: int, segment: Any, sketch: Any, factors: Any, by_angle: bool) -> Any:
+@jit(inline="always")
+def _rank(penalty: int, total: int, unit: float, factor: float, scale: float, by_angle: bool) -> float:
     """The estimated rank of one row, as `sketches.sketch_ranks` gives it."""
-    words, weights, total, unit = sketch
-    penalty = _penalty(row, segment[2], words, weights)
-    if len(weights) == 0:
-        return np.float64(penalty)
-    estimate = np.float64(total - 2 * penalty) * factors[segment[3][row, 0]]
+    estimate = np.float64(total - 2 * penalty) * factor
     if by_angle:
         return -estimate
-    squared = np.float64(segment[1][row])
+    squared = np.float64(scale)
     return squared - (2.0 * unit) * np.sqrt(squared) * estimate
 
 
@@ -95,18 +91,25 @@ def filter_by_sketch(
     """
     if n_rows <= size:
         return in_main, n_rows
+    # Arrays, not tuples of them, within the loops: a tuple that is passed on counts a reference to each of its arrays.
+    words, weights, total, unit = sketch
     ranks, limit = np.empty(n_rows), np.inf
     kept, kept_main, room = 0, 0, 2 * size
     for part in range(2):
         segment = segments[0] if part == 0 else segments[1]
-        n_words = segment[2].shape[1]
+        scales, sketches, alignments = segment[1], segment[2], segment[3]
+        n_words = sketches.shape[1]
         end = in_main if part == 0 else n_rows
         for position in range(0 if part == 0 else in_main, end):
             if position + _SKETCHES_AHEAD < end:
                 ahead = np.int64(rows[position + _SKETCHES_AHEAD]) * n_words
-                prefetch(segment[2], ahead)
-                prefetch(segment[2], ahead + n_words - 1)
-            rank = _rank(rows[position], segment, sketch, factors, by_angle)
+                prefetch(sketches, ahead)
+                prefetch(sketches, ahead + n_words - 1)
+            row = rows[position]
+            penalty = _penalty(row, sketches, words, weights)
+            rank = np.float64(penalty)
+            if len(weights) > 0:
+                rank = _rank(penalty, total, unit, factors[alignments[row, 0]], scales[row], by_angle)
             if rank <= limit:
                 rows[kept], ranks[kept] = rows[position], rank
                 kept += 1
