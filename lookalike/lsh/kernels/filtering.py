@@ -59,7 +59,7 @@ def penalties_of_rows(rows: Any, segments: Any, words: Any, weights: Any) -> Any
 
 
 @jit(inline="always")
-def _rank(penalty: int, total: int, unit: float, factor: float, scale: float, by_angle: bool) -> float:
+def _rank(penalty: int, total: int, unit: float, factor: float, scale: float, by_angle: bool) -> Any:
     """The estimated rank of one row, as `sketches.sketch_ranks` gives it."""
     estimate = np.float64(total - 2 * penalty) * factor
     if by_angle:
