@@ -9,10 +9,8 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from lookalike.lsh.bucket_model import Sample
 from lookalike.lsh.engine import HyperplaneLSH
 from lookalike.lsh.exact import ExactIndex
-from lookalike.lsh.recall import without_row
 from lookalike.lsh.storage import read_description, write_description
 from lookalike.lsh.tuning import (
     MORE_PROBES,
@@ -20,8 +18,7 @@ from lookalike.lsh.tuning import (
     RERANK_CHOICES,
     LSHParams,
     Trials,
-    checked_rows,
-    drawn_rows,
+    drawn_sample,
 )
 from lookalike.lsh.vectors import release
 
@@ -47,10 +44,7 @@ def tune_built(
     they are given. If nothing cheaper than a scan reaches the target, `plan` is "scan". The index is left as it is.
     """
     content, space = index._content, index._content.space
-    chosen = drawn_rows(n_queries, seed, checked_rows(query_rows, len(index)))
-    answers = ExactIndex(content).query_batch(index.get(chosen), k + 1)
-    truth = [without_row(answer, row, k) for answer, row in zip(answers, chosen, strict=True)]
-    sample = Sample(content.main.vectors, chosen, truth, len(index))
+    sample = drawn_sample(ExactIndex(content), k, n_queries, seed, query_rows, len(index))
     trials = Trials(sample, space, target_recall, k, seed, index)
     start = LSHParams(index.n_bits, index.n_tables, index.probes, sketch_bits=content.planes.sketch_bits)
     more = [choice for choice in (*PROBE_CHOICES, *MORE_PROBES) if choice >= index.probes]

@@ -5,10 +5,11 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lookalike.limits import LARGEST_COMPONENT
 from lookalike.lsh.base import METRICS, Float32Array, Int64Array, Metric
 
-# Beyond this, sums of squares would leave the range of float32.
-LARGEST_VALUE = 1e15
+# Of vectors, of the mean and of hyperplanes alike.
+LARGEST_VALUE = LARGEST_COMPONENT
 ROWS_PER_CHECK = 8192
 
 

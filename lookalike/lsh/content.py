@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.lsh.base import Float32Array, Int64Array, Neighbors, nearest_first
-from lookalike.lsh.copies import FirstCopies, first_copies
+from lookalike.lsh.copies import FirstCopies, first_copies, first_rows
 from lookalike.lsh.hyperplanes import Hyperplanes, Keys, hash_rows, table_keys
 from lookalike.lsh.sketches import Alignments, Sketches, no_alignments
 from lookalike.lsh.space import VectorSpace
@@ -220,7 +220,7 @@ def tables_of_first_rows(keys: Keys, copies: FirstCopies | None, planes: Hyperpl
     """Tables of the rows with the given keys (n_tables, n), of equal rows only the first."""
     if copies is None:
         return build_tables(keys, planes.n_bits)
-    firsts = np.flatnonzero(copies == np.arange(len(copies)))
+    firsts = first_rows(copies)
     tables = build_tables(keys[:, firsts], planes.n_bits)
     return replace(tables, rows=firsts.astype(np.int32)[tables.rows])
 

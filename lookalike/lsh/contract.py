@@ -26,8 +26,6 @@ from lookalike.lsh.space import PreparedQuery
 
 Compiled = tuple[ModuleType, KernelRunner]
 
-# Times as many buckets, step by step.
-_FACTORS = (1, 4, 16)
 # In fewer dimensions the errors of estimates are far from normal.
 _FEWEST_DIMENSIONS = 16
 
@@ -84,7 +82,7 @@ def sure_answer(
         return replace(steps.scan(content, query, k), confidence=1.0)
     hashed = Hash(*hash_query(query, content.space, content.planes))
     n_probes, allowed = probes * content.planes.n_tables, (1.0 - confidence) / 2.0
-    for number in (*(factor * n_probes for factor in _FACTORS), None):
+    for number in (*(factor * n_probes for factor in steps.PROBE_FACTORS), None):
         met = _meet(content, hashed, number, compiled)
         if len(met.rows) < min(steps.level_of(k), content.n_searched):
             continue
@@ -119,10 +117,8 @@ def _nearest_of(
     first = estimates <= np.partition(estimates, size - 1)[size - 1]
     _, distances = steps.rank_rows(content, rows[first], query, k)
     limit = float(np.sort(distances)[k - 1]) if len(distances) >= k else np.inf
-    if space.metric == "cosine":
-        deviations = cosine_deviations(dim, len(sketch.words), 1.0 - limit)
-    else:
-        deviations = cosine_deviations(dim, len(sketch.words), 0.0)
+    nearest_cosine = 1.0 - limit if space.metric == "cosine" else 0.0
+    deviations = cosine_deviations(dim, len(sketch.words), nearest_cosine)
     # Rounding of the alignment to a byte.
     slack = deviations_for(allowed / k) * deviations + 0.5 / np.maximum(np.arange(len(deviations)), 1.0)
     lowest = _distances(space.metric, cosines + slack[alignments], scales, query.norm)

@@ -42,6 +42,11 @@ def first_copies_of_keys(vectors: StoredVectors, keys: NDArray[np.uint64]) -> Fi
     return copies
 
 
+def first_rows(copies: FirstCopies) -> Int64Array:
+    """The rows, ascending, that are the first of their kind."""
+    return np.flatnonzero(copies == np.arange(len(copies)))
+
+
 def coarse_keys(
     vectors: StoredVectors, scales: Float32Array, rows: Int64Array | slice = slice(None)
 ) -> NDArray[np.uint64]:

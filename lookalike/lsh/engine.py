@@ -49,8 +49,6 @@ Probes = int | Literal["hamming"]
 
 DEFAULT_PROBES = 8
 DEFAULT_RERANK = 128
-# A query that finds too few candidates probes this many times as many buckets.
-MORE_PROBES = (1, 4, 16)
 # In place of a number of probes: the sketches of all rows are compared.
 _ALL = 0
 
@@ -260,7 +258,7 @@ class HyperplaneLSH(GrowingIndex):
     def _probing_query(self, content: Content, query: Float32Array, k: int, probes: int) -> Neighbors:
         kernels, started = loading.loaded_kernels(), time.perf_counter()
         answer = None
-        for factor in MORE_PROBES:
+        for factor in steps.PROBE_FACTORS:
             if kernels is None:
                 answer = steps.nearest_in_buckets(content, query, k, factor * probes, self.rerank)
             else:

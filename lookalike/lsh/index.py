@@ -18,10 +18,6 @@ from lookalike.lsh.space import VectorSpace
 from lookalike.lsh.storage import read_arrays, read_description, unpack_index, write_index_folder
 from lookalike.lsh.stored_checks import check_stored
 
-# How many neighbors a range search asks for first, and how many times as many each time after.
-_FIRST_NEIGHBORS = 64
-_MORE_NEIGHBORS = 4
-
 
 class VectorIndex(ABC):
     """Vectors with ids, searched by one metric around one mean.
@@ -54,13 +50,13 @@ class VectorIndex(ABC):
 
         More and more neighbors are asked for, until they lie beyond the radius.
         """
-        k = _FIRST_NEIGHBORS
+        k = steps.level_of(1)
         while True:
             answer = self.query(vector, k)
             n_within = int(np.searchsorted(answer.distances, np.float32(radius), "right"))
             if n_within < k or k >= len(self):
                 return Neighbors(answer.ids[:n_within], answer.distances[:n_within], answer.candidates)
-            k *= _MORE_NEIGHBORS
+            k = steps.level_of(k + 1)
 
     def get(self, ids: ArrayLike) -> Float32Array:
         """The vectors (n, dim) with these ids (n,), in their order; a copy.

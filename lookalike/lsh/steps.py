@@ -31,6 +31,8 @@ _SCAN_FACTOR = 4
 _RERANK_FACTOR = 2
 # Buckets that hold this share of all rows, repetitions counted, are dearer than comparing all sketches in order.
 ALL_ROWS_FACTOR = 4
+# A query that finds too little in its first buckets probes this many times as many, step by step.
+PROBE_FACTORS = (1, 4, 16)
 
 
 def level_of(k: int) -> int:

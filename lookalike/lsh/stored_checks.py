@@ -15,6 +15,7 @@ from lookalike.errors import IndexFormatError
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_ROWS, MAX_TABLES
 from lookalike.lsh.base import METRICS
 from lookalike.lsh.checks import LARGEST_VALUE, checked_choice, checked_int, checked_vectors, first_duplicate
+from lookalike.lsh.copies import first_rows
 from lookalike.lsh.storage import DIGEST_LIMIT_BYTES
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -136,7 +137,7 @@ def _check_tables(parameters: Parameters, arrays: Arrays) -> None:
     rows, starts, offsets = (arrays[f"table_{name}"] for name in ("rows", "starts", "offsets"))
     n_tables, n_rows = parameters["n_tables"], len(arrays["vectors"])
     copies = arrays.get("copies")
-    n_hashed = n_rows if copies is None else int(np.count_nonzero(copies == np.arange(n_rows)))
+    n_hashed = n_rows if copies is None else len(first_rows(copies))
     _require_shapes(arrays, {"table_rows": (n_tables, n_hashed), "table_offsets": (n_tables + 1,)})
     _require(not rows.size or (rows.min() >= 0 and rows.max() < n_rows), f"rows must be from 0 to {n_rows - 1}")
     _require(bool(offsets[0] == 0 and (np.diff(offsets) >= 0).all()), "table_offsets must ascend from 0")

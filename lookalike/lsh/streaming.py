@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from lookalike.lsh.base import Float32Array
 from lookalike.lsh.checks import checked_ids, checked_vectors
 from lookalike.lsh.content import Content, hash_distinct_rows
-from lookalike.lsh.copies import FirstCopies, coarse_keys, first_copies, first_copies_of_keys
+from lookalike.lsh.copies import FirstCopies, coarse_keys, first_copies, first_copies_of_keys, first_rows
 from lookalike.lsh.engine import HyperplaneLSH
 from lookalike.lsh.hyperplanes import Keys
 from lookalike.lsh.space import space_of_rows
@@ -138,7 +138,7 @@ class _Output:
 
     def write_tables(self, keys: Keys, copies: FirstCopies | None) -> None:
         """Write the tables of all rows, of equal rows only the first."""
-        firsts = None if copies is None else np.flatnonzero(copies == np.arange(len(copies)))
+        firsts = None if copies is None else first_rows(copies)
         shape, buckets = (len(keys), self.n_rows if firsts is None else len(firsts)), []
 
         def sorted_table(table: int) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike.limits import MAX_BITS, MAX_PROBES, MAX_TABLES
-from lookalike.lsh.base import Float32Array, Int64Array, Metric
+from lookalike.lsh.base import Int64Array, Metric
 from lookalike.lsh.bucket_model import Choices, Sample, cheapest_plan
 from lookalike.lsh.checks import checked_int, checked_metric, checked_vectors
 from lookalike.lsh.content import new_content
@@ -106,7 +106,8 @@ def tune_lsh(
         return LSHParams(choices.bits[0], choices.tables[0], probes or DEFAULT_PROBES)
     params = None
     if target_recall < 1.0:
-        sample = _draw_sample(rows, space, k, n_queries, seed, checked_rows(query_rows, len(rows)), n_rows)
+        exact = ExactIndex.build(rows, metric=space.metric, mean=space.mean)
+        sample = drawn_sample(exact, k, n_queries, seed, query_rows, n_rows or len(rows))
         if n_rows is not None:
             plan = cheapest_plan(sample, space, target_recall, seed, choices)
             return LSHParams(plan.n_bits, plan.n_tables, plan.probes)
@@ -171,7 +172,7 @@ def _bit_choices(n_rows: int) -> tuple[int, ...]:
     return tuple(sorted(choices))
 
 
-def checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
+def _checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
     """Distinct row numbers, ascending, by default all; raises ValueError for others than from 0 to n_rows - 1."""
     if query_rows is None:
         return np.arange(n_rows)
@@ -183,24 +184,18 @@ def checked_rows(query_rows: ArrayLike | None, n_rows: int) -> Int64Array:
     return checked.astype(np.int64)
 
 
-def drawn_rows(n_queries: int, seed: int, query_rows: Int64Array) -> Int64Array:
-    """Up to `n_queries` of the rows, ascending."""
-    return np.sort(np.random.default_rng(seed).choice(query_rows, min(n_queries, len(query_rows)), replace=False))
-
-
-def _draw_sample(
-    rows: Float32Array,
-    space: VectorSpace,
-    k: int,
-    n_queries: int,
-    seed: int,
-    query_rows: Int64Array,
-    n_rows: int | None,
+def drawn_sample(
+    exact: ExactIndex, k: int, n_queries: int, seed: int, query_rows: ArrayLike | None, n_rows: int
 ) -> Sample:
-    chosen = drawn_rows(n_queries, seed, query_rows)
-    answers = ExactIndex.build(rows, metric=space.metric, mean=space.mean).query_batch(rows[chosen], k + 1)
+    """Up to `n_queries` of the rows of an exact index as queries, with their true neighbors; a sample of `n_rows`.
+
+    The ids of the index must be its row numbers. Raises ValueError for `query_rows` that are no rows of it.
+    """
+    rows = _checked_rows(query_rows, len(exact))
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, min(n_queries, len(rows)), replace=False))
+    answers = exact.query_batch(exact.get(chosen), k + 1)
     truth = [without_row(answer, row, k) for answer, row in zip(answers, chosen, strict=True)]
-    return Sample(rows, chosen, truth, n_rows or len(rows))
+    return Sample(exact._content.main.vectors, chosen, truth, n_rows)
 
 
 class Trials:

@@ -22,6 +22,7 @@ from lookalike.embedding.table import load_metadata, read_shard, shard_paths, ve
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.files import flush_everything, read_json, replacing, reserve_disk, temporary_beside, write_json_atomic
 from lookalike.lsh import load_index
+from lookalike.lsh.space import SMALLEST_NORM
 from lookalike.search.held_build import hold_build
 from lookalike.store.artifacts import Store
 
@@ -29,7 +30,6 @@ _FORMAT = "lookalike export 1"
 _FORMAT_KEY = b"lookalike.export"
 _DESCRIPTION = "export.json"
 _FOLDER_FILES = frozenset({_DESCRIPTION, "mean.npy", "rows.jsonl", "vectors.npy", "index.faiss"})
-_SMALLEST_NORM = 1e-30
 _COLUMNS = ("id", "label", "path", "split")
 
 Vectors = NDArray[np.float32]
@@ -63,7 +63,7 @@ def comparable(vectors: Vectors, mean: Vectors, metric: str) -> Vectors:
     points = vectors.astype(np.float64) - mean
     if metric == "cosine":
         norms = np.linalg.norm(points, axis=1, keepdims=True)
-        points = np.where(norms < _SMALLEST_NORM, 0.0, points / np.maximum(norms, _SMALLEST_NORM))
+        points = np.where(norms < SMALLEST_NORM, 0.0, points / np.maximum(norms, SMALLEST_NORM))
     return np.ascontiguousarray(points, dtype=np.float32)
 
 
