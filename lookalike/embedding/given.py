@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from lookalike.dataset.storage import Dataset, VectorSource
 from lookalike.dataset.vector_files import ContentDigest, read_blocks
 from lookalike.embedding.shards import Shard, write_shard
-from lookalike.embedding.table import DESCRIPTION_NAME, FORMAT_VERSION, NO_LAYER, SHARDS_FOLDER
+from lookalike.embedding.table import NO_LAYER, SHARDS_FOLDER, shard_notes, write_metadata
 from lookalike.errors import EmbeddingError
-from lookalike.files import digest_of, write_json_atomic
+from lookalike.files import digest_of
 from lookalike.progress import progress_bar
 
 
@@ -22,7 +22,7 @@ def store_given_vectors(dataset: Dataset, source: VectorSource, shards: list[Sha
     """
     vectors = _vectors_of(dataset, source)
     fingerprint = digest_of({"vectors": source.digest})
-    notes = {"lookalike.format_version": str(FORMAT_VERSION), "lookalike.fingerprint": fingerprint}
+    notes = shard_notes(fingerprint)
     waiting = np.empty((0, source.dim), np.float32)
     with progress_bar("reading", dataset.catalog.num_rows, unit="vector") as bar:
         for shard in shards:
@@ -35,21 +35,16 @@ def store_given_vectors(dataset: Dataset, source: VectorSource, shards: list[Sha
             bar.update(count)
     for _ in vectors:  # Rows after the last one of the catalog, and the check of all of them.
         pass
-    description = {
-        "format_version": FORMAT_VERSION,
-        "fingerprint": fingerprint,
-        "layer": NO_LAYER,
-        "precision": "fp32",
-        "bf16_check": None,
-        "network": None,
-        "dim": source.dim,
-        "preprocessing": {},
-        "rows": dataset.catalog.num_rows,
-        "rejects": 0,
-        "shards": [shard.name for shard in shards],
-        "shard_rows": [shard.stop - shard.start for shard in shards],
-    }
-    write_json_atomic(folder / DESCRIPTION_NAME, description)
+    write_metadata(
+        folder,
+        fingerprint=fingerprint,
+        layer=NO_LAYER,
+        precision="fp32",
+        dim=source.dim,
+        preprocessing={},
+        shards={shard.name: shard.stop - shard.start for shard in shards},
+        rejects=0,
+    )
 
 
 def _vectors_of(dataset: Dataset, source: VectorSource) -> Iterator[NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lookalike.dataset.records import Reject
 from lookalike.embedding.model import EmbeddingModel, Runner
-from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name
+from lookalike.embedding.table import FORMAT_VERSION, ROW_COLUMNS, read_shard, shard_name, shard_notes
 from lookalike.errors import EmbeddingError, ImageError
 from lookalike.files import digest_of, replacing, sha256_of_bytes
 from lookalike.images.reading import open_image
@@ -168,8 +168,7 @@ def read_pixels(path: Path, image_id: str, preprocessing: Preprocessing) -> NDAr
 def _notes(model: EmbeddingModel, precision: str, rows: pa.Table, rejects: Sequence[Reject]) -> dict[str, str]:
     """Return the metadata of a shard's file."""
     return {
-        "lookalike.format_version": str(FORMAT_VERSION),
-        "lookalike.fingerprint": model.fingerprint,
+        **shard_notes(model.fingerprint),
         "lookalike.layer": model.layer,
         "lookalike.precision": precision,
         "lookalike.image_size": str(model.preprocessing.image_size),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.errors import EmbeddingError
-from lookalike.files import read_document
+from lookalike.files import read_document, write_json_atomic
 
 FORMAT_VERSION = 2
 SHARDS_FOLDER = "shards"
@@ -46,6 +46,45 @@ class EmbeddingTable:
 def shard_name(number: int) -> str:
     """Return the file name of a shard."""
     return f"embeddings-{number:05d}.parquet"
+
+
+def shard_notes(fingerprint: str) -> dict[str, str]:
+    """Return the Parquet metadata that every shard of embeddings with this fingerprint has."""
+    return {"lookalike.format_version": str(FORMAT_VERSION), "lookalike.fingerprint": fingerprint}
+
+
+def write_metadata(
+    folder: Path,
+    *,
+    fingerprint: str,
+    layer: str,
+    precision: str,
+    dim: int,
+    preprocessing: Mapping[str, Any],
+    shards: Mapping[str, int],
+    rejects: int,
+    bf16_check: Mapping[str, Any] | None = None,
+    network: Mapping[str, str] | None = None,
+) -> None:
+    """Write `embedding.json`. `shards` are the rows of each shard by its name, in order.
+
+    `network` holds the sha256 of the network's files; None if there is none, or only torch can run it.
+    """
+    description = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        "layer": layer,
+        "precision": precision,
+        "bf16_check": bf16_check,
+        "network": network,
+        "dim": dim,
+        "preprocessing": preprocessing,
+        "rows": sum(shards.values()),
+        "rejects": rejects,
+        "shards": list(shards),
+        "shard_rows": list(shards.values()),
+    }
+    write_json_atomic(folder / DESCRIPTION_NAME, description)
 
 
 def load_metadata(folder: Path) -> dict[str, Any]:

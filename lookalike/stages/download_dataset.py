@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lookalike.config.sections import DatasetConfig
@@ -61,7 +61,7 @@ def _catalog_vectors(config: DatasetConfig, given: GivenVectors, folder: Path) -
     root = path if path.is_dir() else path.parent
     source = VectorSource(str(path), given.dim, given.digest)
     summary = write_dataset(folder, str(root), _origin(config), rows, (), held_out, len(given.rows), 0, source)
-    _log(summary, Listing(files=(), left_out={}), ())
+    _log(summary, {}, ())
     return summary
 
 
@@ -81,7 +81,7 @@ def _catalog(config: DatasetConfig, root: Path, listing: Listing, folder: Path) 
     stored_root = IMAGES_FOLDER if is_inside else str(root)
     n_files, n_left_out = len(listing.files), sum(listing.left_out.values())
     summary = write_dataset(folder, stored_root, _origin(config), rows, rejects, held_out, n_files, n_left_out)
-    _log(summary, listing, rejects)
+    _log(summary, listing.left_out, rejects)
     return summary
 
 
@@ -148,7 +148,7 @@ def _origin(config: DatasetConfig) -> str:
             return caltech101.LICENCE
 
 
-def _log(summary: DatasetSummary, listing: Listing, rejects: Sequence[Reject]) -> None:
+def _log(summary: DatasetSummary, left_out: Mapping[str, int], rejects: Sequence[Reject]) -> None:
     logger.info(
         "%d images %s (%d to train, %d held out), %d files rejected, %d excluded",
         summary.n_images,
@@ -158,8 +158,8 @@ def _log(summary: DatasetSummary, listing: Listing, rejects: Sequence[Reject]) -
         summary.n_rejects,
         summary.n_excluded,
     )
-    if listing.left_out:
-        logger.info("left out: %s", described(listing.left_out))
+    if left_out:
+        logger.info("left out: %s", described(left_out))
     # Unreadable images first: they are what somebody wants to repair.
     for reject in sorted(rejects, key=lambda reject: reject.is_stray)[:_REJECTS_LOGGED]:
         logger.warning("rejected %s: %s", reject.path, reject.error)

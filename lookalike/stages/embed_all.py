@@ -15,14 +15,8 @@ from lookalike.embedding.model import EmbeddingModel, Runner
 from lookalike.embedding.precision import choose_runner
 from lookalike.embedding.shards import Shard, ShardResult, embed_shard, finished_shard, plan_shards, task_digest
 from lookalike.embedding.summary import EmbeddingSummary
-from lookalike.embedding.table import (
-    DESCRIPTION_NAME,
-    FORMAT_VERSION,
-    SHARD_PATTERN,
-    SHARDS_FOLDER,
-)
+from lookalike.embedding.table import SHARD_PATTERN, SHARDS_FOLDER, write_metadata
 from lookalike.errors import EmbeddingError
-from lookalike.files import write_json_atomic
 from lookalike.network.inference import load_graph, save_graph
 from lookalike.progress import progress_bar
 
@@ -174,19 +168,15 @@ def _write_description(
     results: Sequence[ShardResult],
     rejects: Sequence[Reject],
 ) -> None:
-    description = {
-        "format_version": FORMAT_VERSION,
-        "fingerprint": model.fingerprint,
-        "layer": model.layer,
-        "precision": precision,
-        "bf16_check": None if check is None else asdict(check),
-        # The sha256 of its files; null if only torch can run it.
-        "network": network,
-        "dim": model.dim,
-        "preprocessing": model.preprocessing.to_json(),
-        "rows": sum(result.rows for result in results),
-        "rejects": len(rejects),
-        "shards": [result.name for result in results],
-        "shard_rows": [result.rows for result in results],
-    }
-    write_json_atomic(folder / DESCRIPTION_NAME, description)
+    write_metadata(
+        folder,
+        fingerprint=model.fingerprint,
+        layer=model.layer,
+        precision=precision,
+        dim=model.dim,
+        preprocessing=model.preprocessing.to_json(),
+        shards={result.name: result.rows for result in results},
+        rejects=len(rejects),
+        bf16_check=asdict(check) if check else None,
+        network=network,
+    )
